@@ -1,0 +1,184 @@
+"""Devices: which array library holds an array, and how arrays move between them.
+
+NumPy on ``"cpu"``, CuPy on ``"cuda"`` and ``"cuda:N"``. This is the only file that imports CuPy, and it does so only when
+a GPU is asked for or a CuPy array comes in.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from types import ModuleType
+from typing import Any
+
+import numpy
+from numpy.typing import DTypeLike
+
+from .errors import DeviceError, DTypeError
+
+__all__ = [
+    "as_array",
+    "cuda_is_available",
+    "default_dtype",
+    "device_count",
+    "device_of",
+    "namespace_of",
+    "resolve_device",
+    "set_default_dtype",
+    "to_device",
+]
+
+_INSTALL = "install CuPy with `pip install gpugrad[cuda13]` (or `gpugrad[cuda12]` for a CUDA 12 driver)"
+
+_default_dtype: numpy.dtype[Any] = numpy.dtype(numpy.float32)
+
+
+def default_dtype() -> numpy.dtype[Any]:
+    """Dtype of tensors made from Python floats and lists, and of parameters."""
+    return _default_dtype
+
+
+def set_default_dtype(dtype: DTypeLike) -> None:
+    """Set the dtype that Python floats, lists and new parameters get (float32 at the start).
+
+    Parameters
+    ----------
+    dtype : dtype-like
+        A floating-point dtype. Arrays always keep their own dtype.
+
+    Raises
+    ------
+    DTypeError
+        If `dtype` is not a floating-point dtype.
+
+    Examples
+    --------
+    >>> import gpugrad as gg
+    >>> gg.set_default_dtype("float64")
+    >>> gg.tensor([1.0, 2.0]).dtype
+    dtype('float64')
+    >>> gg.set_default_dtype("float32")
+    """
+    global _default_dtype
+    new = numpy.dtype(dtype)
+    if new.kind != "f":
+        raise DTypeError(f"set_default_dtype: got {new}, which is not a floating-point dtype; use float32 or float64")
+    _default_dtype = new
+
+
+def _cupy() -> ModuleType:
+    """CuPy, with a working GPU behind it, or an error that says what to do."""
+    try:
+        cupy = importlib.import_module("cupy")
+    except ImportError as error:
+        raise DeviceError(f"device 'cuda' was asked for, but CuPy is not installed: {_INSTALL}") from error
+    if not cupy.is_available():
+        raise DeviceError(
+            "device 'cuda' was asked for and CuPy is installed, but it finds no NVIDIA GPU or driver: "
+            "check `nvidia-smi`, or use device='cpu'"
+        )
+    return cupy
+
+
+def device_count() -> int:
+    """Number of CUDA devices; 0 without CuPy, a driver or a GPU. Never raises.
+
+    Examples
+    --------
+    >>> import gpugrad as gg
+    >>> gg.device_count() >= 0
+    True
+    """
+    try:
+        return int(_cupy().cuda.runtime.getDeviceCount())
+    except Exception:
+        return 0
+
+
+def cuda_is_available() -> bool:
+    """Whether ``device="cuda"`` will work here.
+
+    Examples
+    --------
+    >>> import gpugrad as gg
+    >>> gg.cuda_is_available() == (gg.device_count() > 0)
+    True
+    """
+    return device_count() > 0
+
+
+def resolve_device(device: str | None) -> str:
+    """The full name of a device: ``"cpu"`` or ``"cuda:N"``.
+
+    `None` is the CPU; ``"auto"`` is a GPU when there is one. There is no silent fallback for ``"cuda"``.
+
+    Raises
+    ------
+    DeviceError
+        If the name is unknown, or names a device that is not there.
+    """
+    if device is None or device == "cpu":
+        return "cpu"
+    if device == "auto":
+        return "cuda:0" if cuda_is_available() else "cpu"
+    kind, _, number = str(device).partition(":")
+    if kind != "cuda" or not (number == "" or number.isdecimal()):
+        raise DeviceError(f"unknown device {device!r}: use 'cpu', 'cuda', 'cuda:N' or 'auto'")
+    count = int(_cupy().cuda.runtime.getDeviceCount())
+    if int(number or 0) >= count:
+        raise DeviceError(f"device {device!r} was asked for, but this machine has {count} CUDA device(s)")
+    return f"cuda:{int(number or 0)}"
+
+
+def _is_cupy(array: Any) -> bool:
+    cupy = sys.modules.get("cupy")
+    return cupy is not None and isinstance(array, cupy.ndarray)
+
+
+def device_of(array: Any) -> str:
+    """The device that holds a raw array; scalars and everything else count as the CPU's."""
+    return f"cuda:{array.device.id}" if _is_cupy(array) else "cpu"
+
+
+def namespace_of(array: Any) -> ModuleType:
+    """The array library of a raw array: `numpy` or `cupy`."""
+    return sys.modules["cupy"] if _is_cupy(array) else numpy
+
+
+def to_device(array: Any, device: str | None) -> Any:
+    """A raw array on `device`: itself where it already is there, else a copy."""
+    target = resolve_device(device)
+    if device_of(array) == target:
+        return array
+    if target == "cpu":
+        return sys.modules["cupy"].asnumpy(array)
+    cupy = _cupy()
+    with cupy.cuda.Device(int(target[5:])):
+        return cupy.asarray(array)
+
+
+def as_array(value: Any, dtype: DTypeLike | None = None, device: str | None = None, copy: bool = False) -> Any:
+    """A raw array from an array, a scalar or a nested list.
+
+    Arrays keep their dtype and device unless told otherwise; Python numbers and lists of floats get the default dtype.
+
+    Raises
+    ------
+    DTypeError
+        If the value is ragged, masked, or not numeric.
+    """
+    if isinstance(value, numpy.ma.MaskedArray):
+        raise DTypeError("masked arrays are not supported: use .filled(value) and a mask of your own")
+    if _is_cupy(value):
+        array = value.astype(dtype, copy=copy) if dtype is not None else (value.copy() if copy else value)
+        return array if device is None else to_device(array, device)
+    typed = isinstance(value, numpy.ndarray | numpy.generic) or hasattr(value, "__array_interface__") or hasattr(value, "__dlpack__")
+    try:
+        array = numpy.array(value, dtype=dtype, copy=True if copy else None, subok=False)
+    except (ValueError, TypeError) as error:
+        raise DTypeError(f"cannot make an array of {type(value).__name__}: {error}") from error
+    if array.dtype.kind not in "biufc":
+        raise DTypeError(f"cannot make a tensor of dtype {array.dtype}: values must be numbers, all rows of one length")
+    if not typed and dtype is None and array.dtype.kind == "f":
+        array = array.astype(_default_dtype)
+    return array if device is None else to_device(array, device)

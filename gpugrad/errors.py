@@ -1,0 +1,108 @@
+"""Exceptions, and the one place where an error message is put together.
+
+A message says which op failed, what it got (shapes, dtypes, devices), what it would have taken, and the user's
+line. Every exception here also derives from the built-in type a NumPy or PyTorch user would catch.
+"""
+
+from __future__ import annotations
+
+import linecache
+import os
+import sys
+from collections.abc import Sequence
+from types import CodeType, FrameType
+from typing import Any
+
+__all__ = [
+    "CheckpointError",
+    "DTypeError",
+    "DataError",
+    "DeviceError",
+    "GpugradError",
+    "GradientError",
+    "ShapeError",
+    "describe",
+    "format_site",
+    "user_site",
+]
+
+Site = tuple[CodeType, int]
+"""A place in the user's program: a code object and an instruction offset. Cheap to take; the line is worked out later."""
+
+PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
+
+
+class GpugradError(Exception):
+    """Base of all exceptions that gpugrad raises on purpose."""
+
+
+class ShapeError(GpugradError, ValueError):
+    """Shapes that an op cannot take."""
+
+
+class DTypeError(GpugradError, TypeError):
+    """A dtype or a type that an op cannot take or cannot differentiate."""
+
+
+class DeviceError(GpugradError, RuntimeError):
+    """A device that is missing, or operands on different devices."""
+
+
+class GradientError(GpugradError, RuntimeError):
+    """A gradient that was asked for and cannot be had."""
+
+
+class DataError(GpugradError, ValueError):
+    """A data file or a data set that is damaged or not what it should be."""
+
+
+class CheckpointError(GpugradError, ValueError):
+    """A checkpoint that is damaged or does not fit the model."""
+
+
+def user_frame(depth: int = 1) -> FrameType:
+    """First frame, from `depth` callers up, whose code lies outside this package."""
+    frame = sys._getframe(depth)
+    while frame.f_code.co_filename.startswith(PACKAGE) and frame.f_back is not None:
+        frame = frame.f_back
+    return frame
+
+
+def user_site() -> Site:
+    """Where the user's program is now."""
+    frame = user_frame(2)
+    return frame.f_code, frame.f_lasti
+
+
+def format_site(site: Site | None) -> str:
+    """`file:line, in function: text of the line`, as far as it can be had."""
+    if site is None:
+        return "an unknown line"
+    code, offset = site
+    line = next((n for start, end, n in code.co_lines() if start <= offset < end and n is not None), code.co_firstlineno)
+    text = linecache.getline(code.co_filename, line).strip()
+    return f"{code.co_filename}:{line}, in {code.co_name}" + (f": {text}" if text else "")
+
+
+def describe(value: Any) -> str:
+    """A value as an error shows it: `float32[3, 4] on cpu`, `int 3`, `None`."""
+    shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
+    if shape is None or dtype is None:
+        return "None" if value is None else f"{type(value).__name__} {str(value)[:40]}"
+    device = getattr(value, "device", "cpu")
+    requires_grad = ", requires_grad" if getattr(value, "requires_grad", False) else ""
+    return f"{dtype}[{', '.join(map(str, shape))}] on {device if isinstance(device, str) else 'cuda'}{requires_grad}"
+
+
+def op_error(name: str, names: Sequence[str], inputs: Sequence[Any], params: dict[str, Any] | None, cause: Exception) -> GpugradError:
+    """The exception for an op whose forward failed: built on the failure path only, so it may take its time."""
+    got = [f"    {label} = {describe(value)}" for label, value in zip(names, inputs, strict=False)]
+    got += [f"    {label} = {value!r}"[:120] for label, value in (params or {}).items()]
+    devices = {str(value.device) for value in inputs if hasattr(value, "_array")}
+    kind: type[GpugradError] = DTypeError if isinstance(cause, TypeError) else ShapeError
+    hint = ""
+    if len(devices) > 1:
+        kind, hint = DeviceError, f"\n  the operands are on {' and '.join(sorted(devices))}: move one with .to(device)"
+    return kind(
+        f"{name}: {str(cause) or type(cause).__name__}\n  got\n" + "\n".join(got) + hint + f"\n  at {format_site(user_site())}"
+    )

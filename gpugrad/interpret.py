@@ -1,0 +1,171 @@
+"""The interpreters a rule can be run under, and forward mode.
+
+One rule serves every order because it is written against a namespace `F` and operators. Under `RawNamespace` it computes
+on raw arrays: first order, the fast path. Under `TENSORS` it computes on Tensors, through `apply`: its steps are then
+themselves recorded, for higher orders and for programs. Tangents are pushed through the same rules by `push`.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from types import ModuleType
+from typing import Any
+
+import numpy
+
+from . import op as _op
+from .op import Composed, Op, Pullback, needed, registry
+from .tape import Node, ancestors, leaf, mode_with, next_index, walk
+
+__all__ = ["RAW", "TENSORS", "RawNamespace", "push_tangents", "tensor_of"]
+
+
+def tensor_of(array: Any, node: Node | None = None) -> Any:
+    """A Tensor around a raw array, as the result of `node`."""
+    tensor = object.__new__(_op.Tensor)
+    tensor._array, tensor._node = array, node
+    return tensor
+
+
+class RawNamespace:
+    """Ops as functions on the raw arrays of one library: ``F.sum(t, axis=0)`` is a NumPy or CuPy call."""
+
+    raw = True
+
+    def __init__(self, xp: ModuleType) -> None:
+        self._xp = xp
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        if name not in registry:
+            raise AttributeError(f"no op is called {name!r}")
+        op = registry[name]
+        if op.reference is not None:
+            function: Callable[..., Any] = functools.partial(op.reference, self)
+        elif op.ufunc is not None:
+            function = getattr(self._xp, op.ufunc)
+        else:
+            function = functools.partial(op.function, self._xp) if op.takes_namespace else op.function
+        setattr(self, name, function)
+        return function
+
+
+class TensorNamespace(Composed):
+    """Ops as functions on Tensors, recorded as the mode says."""
+
+    raw = False
+
+    def restore(self, node: Node, saved: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Saved raw values as the Tensors they were: inputs as results of the parents, ``out`` as the result of `node`."""
+        op = node.op
+        values = []
+        for name, value in zip(op.slots, saved, strict=True):
+            if value is None or not (name == "out" or name in op.inputs):
+                values.append(value)
+            elif name == "out":
+                values.append(tensor_of(value, node))
+            elif op.variadic:
+                values.append(tuple(_restored(v, p) for v, p in zip(value, node.parents, strict=True)))
+            else:
+                values.append(_restored(value, node.parents[op.inputs.index(name)]))
+        return tuple(values)
+
+    def pull(self, node: Node, pullback: Pullback, t: Any, saved: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Cotangents of a node's inputs as Tensors, differentiable again where gradients are recorded."""
+        values = self.restore(node, saved)
+        if node.op.has_aux:
+            return self._pull_reference(node, t, values)
+        return pullback.call(self, t, values)
+
+    def _pull_reference(self, node: Node, t: Any, values: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Cotangents through the composition that defines a fused op, run again on its inputs."""
+        op: Op = node.op
+        named = dict(zip(op.slots, values, strict=True))
+        start = next_index()
+        with mode_with(grad=True):
+            out = op.reference(self, *[named[name] for name in op.inputs], **node.params)  # type: ignore[misc]
+        if out._node is None or out._node.index < start:
+            return (None,) * len(node.parents)
+        found = walk(self, [(out._node, t)], stop=start, retain=True)
+        return tuple([found.pop(parent, None) if parent is not None else None for parent in node.parents])
+
+
+def _restored(value: Any, parent: Node | None) -> Any:
+    return tensor_of(value, parent) if hasattr(value, "shape") and hasattr(value, "dtype") else value
+
+
+RAW = RawNamespace(numpy)
+TENSORS = TensorNamespace()
+
+
+# --- forward mode -------------------------------------------------------------------------------------------------
+
+
+def push_tangents(F: Any, roots: Sequence[Node], tangents: dict[Node, Any], floor: int) -> None:
+    """Push tangents from leaves towards roots, along the tape in order of creation: forward mode (jvp).
+
+    Parameters
+    ----------
+    F : namespace
+        RAW for first order, TENSORS where the tangents are to be differentiated again.
+    roots : sequence of Node
+        Outputs; every node that reaches them and is not older than `floor` is visited once.
+    tangents : dict of Node to array
+        Tangents of the leaves; those of all other nodes are added to it.
+    """
+    with numpy.errstate(all="ignore"):
+        for node in ancestors(roots, floor):
+            if node.op is None:
+                continue
+            given = [tangents.get(parent) if parent is not None else None for parent in node.parents]
+            if any(t is not None for t in given):
+                tangent = _push(F, node, given)
+                if tangent is not None:
+                    if tangent.shape != node.shape:
+                        tangent = F.broadcast_to(tangent, node.shape)
+                    tangents[node] = tangent if tangent.dtype == node.dtype else F.astype(tangent, node.dtype)
+
+
+def _push(F: Any, node: Node, tangents: list[Any]) -> Any:
+    """The tangent of a node's result from those of its inputs (None where there is none)."""
+    op: Op = node.op
+    assert node.saved is not None
+    if op.jvp is None and (op.kind not in ("elementwise", "linear", "multilinear") or op.variadic):
+        return _push_transposed(F, node, tangents)
+    saved = node.saved if F.raw else TENSORS.restore(node, node.saved)
+    named = dict(zip(op.slots, saved, strict=True))
+    if op.jvp is not None:
+        return op.jvp(F, tangents, *[named[name] for name in needed(op.jvp)])
+    total = None
+    for i, t in enumerate(tangents):
+        if t is None:
+            continue
+        if op.kind == "elementwise":
+            rule = op.rules[i]
+            if rule is None:
+                continue
+            term = rule(F, t, *[named[name] for name in needed(rule)])
+        else:
+            inputs = [t if j == i else named.get(name) for j, name in enumerate(op.inputs)]
+            term = getattr(F, op.name)(*inputs, **node.params)
+        total = term if total is None else total + term
+    return total
+
+
+def _push_transposed(F: Any, node: Node, tangents: list[Any]) -> Any:
+    """The tangent of any op from its vjp alone: the vjp is linear in its cotangent, so its own vjp is the jvp."""
+    assert node.saved is not None
+    xp = numpy
+    cotangent = tensor_of(xp.zeros(node.shape, node.dtype))
+    start = cotangent._node = leaf(cotangent._array)
+    with mode_with(grad=True):
+        pulled = TENSORS.pull(node, node.pullback, cotangent, node.saved)
+        roots = []
+        for parent, g, t in zip(node.parents, pulled, tangents, strict=True):
+            if parent is None or g is None or t is None:
+                continue
+            if g.shape != parent.shape:
+                g = TENSORS.sum_to(g, parent.shape)
+            if g._node is not None:
+                roots.append((g._node, t))
+    return walk(F, roots, floor=start.index, retain=True).get(start)

@@ -1,0 +1,437 @@
+"""The Op record, the registry, the decorators that make ops, and `apply`, which everything that computes passes.
+
+An op is declared once. Its record holds the forward, the derivative rules, the CUDA text, the docstring and the samples
+that its tests are generated from; the public function is made from the declared signature.
+
+A **rule** is ``lambda F, t, <names>``: given the interpreter `F` and the cotangent `t` of the result, the cotangent of one
+input. Its parameter names say what it needs, and that is what the tape saves: an input's name, ``out``, a parameter of the
+op, ``NAME_shape`` / ``NAME_dtype`` of an input, ``aux`` (what a fused forward returned beside its result), or, for ops on a
+list of arrays, the list's name and ``shapes``.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Concatenate, NamedTuple, ParamSpec, TypeAlias
+
+import numpy
+
+from . import backend
+from .errors import PACKAGE, GradientError, describe, format_site, op_error, user_site
+from .tape import Node, Record, current_mode, log_mutation, next_index
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike as NumpyArrayLike
+
+    from .tensor import Tensor as TensorType
+
+__all__ = ["ArrayLike", "Op", "Sample", "apply", "elementwise", "fused", "linear", "multilinear", "primitive", "registry", "update"]
+
+P = ParamSpec("P")
+ArrayLike: TypeAlias = "TensorType | NumpyArrayLike | Any"
+Rule: TypeAlias = Callable[..., Any]
+Declared: TypeAlias = Callable[Concatenate[Any, P], Any]
+Public: TypeAlias = Callable[P, "TensorType"]
+
+registry: dict[str, Op] = {}
+"""Every op by name, in order of declaration."""
+
+NO_PARAMS: dict[str, Any] = {}
+
+
+class Sample(NamedTuple):
+    """Arguments for one call of an op; arrays among `args` of a floating dtype are differentiated in tests."""
+
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any] = {}
+
+
+Samples: TypeAlias = Callable[[numpy.random.Generator], Iterable[Sample]]
+
+
+class Pullback(NamedTuple):
+    """The rules of an op joined for one set of inputs that need a gradient.
+
+    ``save(inputs, out, params, aux)`` takes the saved values, ``call(F, t, saved)`` gives a cotangent per input.
+    """
+
+    save: Callable[..., tuple[Any, ...]]
+    call: Callable[..., tuple[Any, ...]]
+
+
+class Op:
+    """What is known of an operation. Made by the decorators below, kept in `registry`.
+
+    Attributes
+    ----------
+    name, kind, doc : str
+    inputs, params : tuple of str
+        Names of the array inputs and of the static parameters.
+    variadic : bool
+        The inputs are one list of arrays.
+    numpy : callable
+        The forward on raw NumPy arrays.
+    rules : tuple of callables or None
+        One vjp rule per input (one for all where `variadic`); empty where nothing is differentiable.
+    reference : callable or None
+        For fused ops: the composition ``reference(F, *inputs, **params)`` that defines the op.
+    mutates : callable or None
+        For updates: which of n inputs are changed in place.
+    """
+
+    def __init__(self, name: str, kind: str, function: Callable[..., Any], samples: Samples | None = None) -> None:
+        signature = inspect.signature(function)
+        parameters = list(signature.parameters.values())
+        self.takes_namespace = bool(parameters) and parameters[0].name in ("xp", "F")
+        parameters = parameters[self.takes_namespace :]
+        self.name, self.kind, self.samples = name, kind, samples
+        self.doc = inspect.getdoc(function) or ""
+        self.signature = signature.replace(parameters=parameters)
+        is_input = {p.name: "ArrayLike" in str(p.annotation) for p in parameters}
+        self.inputs = tuple(name for name, yes in is_input.items() if yes)
+        self.params = tuple(name for name, yes in is_input.items() if not yes)
+        lists = [p.name for p in parameters if is_input[p.name] and (p.kind is p.VAR_POSITIONAL or "Sequence" in p.annotation)]
+        self.variadic = bool(lists)
+        self.function = function
+        self.numpy: Callable[..., Any] = functools.partial(function, numpy) if self.takes_namespace else function
+        self.ufunc: str | None = None
+        self.cuda: str | None = None
+        self.rules: tuple[Rule | None, ...] = ()
+        self.jvp: Rule | None = None
+        self.reference: Callable[..., Any] | None = None
+        self.has_aux = False
+        self.mutates: Callable[[int], Iterable[int]] | None = None
+        self.public: Callable[..., Any] = self._make_public()
+        self._pullbacks: dict[int, Pullback | None] = {}
+        if name in registry:
+            raise ValueError(f"op {name!r} is declared twice")
+        registry[name] = self
+
+    def __repr__(self) -> str:
+        return f"<Op {self.name}{self.signature} {self.kind}>"
+
+    def _make_public(self) -> Callable[..., Any]:
+        """The public function with the declared signature; made as text, as dataclasses are, so that a call is one frame."""
+        defaults, parts, star = {}, [], False
+        for p in self.signature.parameters.values():
+            if p.kind is p.KEYWORD_ONLY and not star:
+                parts.append("*")
+                star = True
+            star = star or p.kind is p.VAR_POSITIONAL
+            text = f"*{p.name}" if p.kind is p.VAR_POSITIONAL else p.name
+            if p.default is not p.empty:
+                defaults[f"_{p.name}"] = p.default
+                text += f"=_{p.name}"
+            parts.append(text)
+        if self.variadic and len(self.inputs) == 1:
+            inputs = f"tuple({self.inputs[0]})"
+        else:
+            star_names = {p.name for p in self.signature.parameters.values() if p.kind is p.VAR_POSITIONAL}
+            inputs = "(" + "".join(f"*{name}, " if name in star_names else f"{name}, " for name in self.inputs) + ")"
+        params = "{" + ", ".join(f"{name!r}: {name}" for name in self.params) + "}" if self.params else "_no_params"
+        source = (
+            f"def _make(_apply, _op, _no_params, {', '.join(defaults)}):\n"
+            f"    def {self.name}({', '.join(parts)}):\n"
+            f"        return _apply(_op, {inputs}, {params})\n"
+            f"    return {self.name}\n"
+        )
+        scope: dict[str, Any] = {}
+        exec(compile(source, PACKAGE + f"<{self.name}>", "exec"), self.function.__globals__, scope)
+        public: Callable[..., Any] = scope["_make"](apply, self, NO_PARAMS, **defaults)
+        functools.update_wrapper(public, self.function)
+        public.__signature__ = self.signature  # type: ignore[attr-defined]
+        public.op = self  # type: ignore[attr-defined]
+        return public
+
+    def pullback(self, mask: int) -> Pullback | None:
+        """The joined rules for the inputs whose bits are set in `mask`; None where no gradient flows."""
+        try:
+            return self._pullbacks[mask]
+        except KeyError:
+            self._pullbacks[mask] = joined = self._join(mask)
+            return joined
+
+    def _join(self, mask: int) -> Pullback | None:
+        if self.variadic:
+            active = {0: self.rules[0]} if self.rules and self.rules[0] is not None else {}
+        else:
+            active = {i: rule for i, rule in enumerate(self.rules) if rule is not None and mask >> i & 1}
+        if not active:
+            return None
+        everything = [needed(rule) for rule in self.rules if rule is not None]
+        slots = list(dict.fromkeys(name for names in everything for name in names))
+        wanted = {name for rule in active.values() for name in needed(rule)}
+        if self.has_aux:  # higher order goes through the reference, on the inputs
+            slots = list(dict.fromkeys((*self.inputs, *slots)))
+            wanted |= set(self.inputs)
+        scope: dict[str, Any] = {"shape": numpy.shape, "dtype": _dtype_of}
+        saves = [self._save_text(name) if name in wanted else "None" for name in slots]
+        calls = []
+        for i in range(len(self.inputs)):
+            if i in active:
+                scope[f"r{i}"] = active[i]
+                calls.append(f"r{i}(" + ", ".join(["F", "t", *(f"s[{slots.index(n)}]" for n in needed(active[i]))]) + ")")
+            else:
+                calls.append("None")
+        body = calls[0] if self.variadic else "(" + ", ".join(calls) + ",)"
+        self.slots = tuple(slots)
+        save = eval(compile(f"lambda a, out, p, aux: ({', '.join(saves)}{',' if saves else ''})", PACKAGE + "<save>", "eval"), scope)
+        call = eval(compile(f"lambda F, t, s: {body}", PACKAGE + f"<vjp of {self.name}>", "eval"), scope)
+        return Pullback(save, call)
+
+    def _save_text(self, name: str) -> str:
+        base = name.removesuffix("_shape").removesuffix("_dtype")
+        if name in ("out", "aux"):
+            return name
+        if name in self.params:
+            return f"p[{name!r}]"
+        if self.variadic:
+            if name == self.inputs[0]:
+                return "a"
+            if name == "shapes":
+                return "tuple(map(shape, a))"
+        elif name in self.inputs:
+            return f"a[{self.inputs.index(name)}]"
+        elif base in self.inputs and name.endswith("_shape"):
+            return f"shape(a[{self.inputs.index(base)}])"
+        elif base in self.inputs and name.endswith("_dtype"):
+            return f"dtype(a[{self.inputs.index(base)}])"
+        raise TypeError(f"a rule of op {self.name!r} asks for {name!r}: neither an input, a parameter, nor out")
+
+
+def _dtype_of(value: Any) -> Any:
+    return value.dtype if hasattr(value, "dtype") else numpy.result_type(value)
+
+
+@functools.cache
+def needed(rule: Rule) -> tuple[str, ...]:
+    """What a rule wants saved: its parameter names after `F` and `t`."""
+    return tuple(inspect.signature(rule).parameters)[2:]
+
+
+# --- decorators ---------------------------------------------------------------------------------------------------
+
+
+def _declare(
+    kind: str, rules: tuple[Rule | None, ...], samples: Samples | None, **attributes: Any
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        op = Op(function.__name__, kind, function, samples)
+        op.rules = rules
+        for name, value in attributes.items():
+            setattr(op, name, value)
+        if op.ufunc is not None:
+            op.numpy = getattr(numpy, op.ufunc)
+        return op.public
+
+    return decorate
+
+
+def elementwise(
+    *, d: tuple[Rule | None, ...] = (), samples: Samples, ufunc: str | None = None, cuda: str | None = None
+) -> Callable[[Callable[P, Any]], Callable[P, TensorType]]:
+    """Declare an elementwise op. Each rule of `d` is ``t -> d_i * t``: its Jacobian is diagonal, so it is vjp and jvp.
+
+    With `ufunc`, the forward is that NumPy ufunc and the body is only a docstring; `cuda` is the scalar CUDA expression.
+    """
+    return _declare("elementwise", d, samples, ufunc=ufunc, cuda=cuda)
+
+
+def elementwise_function(
+    *, d: tuple[Rule | None, ...] = (), samples: Samples, cuda: str | None = None
+) -> Callable[[Declared[P]], Public[P]]:
+    """Declare an elementwise op whose forward is the body, ``body(xp, *inputs, **params)`` on raw arrays."""
+    return _declare("elementwise", d, samples, cuda=cuda)
+
+
+def linear(*, transpose: Rule, samples: Samples) -> Callable[[Declared[P]], Public[P]]:
+    """Declare an op that is linear in its array input(s): its jvp is itself, its vjp the transpose."""
+    return _declare("linear", (transpose,), samples)
+
+
+def multilinear(*, transposes: tuple[Rule, ...], samples: Samples) -> Callable[[Declared[P]], Public[P]]:
+    """Declare an op that is linear in each input: one transpose per input, each naming the other inputs."""
+    return _declare("multilinear", transposes, samples)
+
+
+def primitive(
+    *, vjp: tuple[Rule | None, ...] = (), jvp: Rule | None = None, samples: Samples
+) -> Callable[[Declared[P]], Public[P]]:
+    """Declare any other op by its vjp rules; its jvp is got by transposing them, unless given."""
+    return _declare("primitive", vjp, samples, jvp=jvp)
+
+
+def fused(
+    *,
+    samples: Samples,
+    forward: Callable[..., Any] | None = None,
+    vjp: tuple[Rule | None, ...] = (),
+) -> Callable[[Declared[P]], Public[P]]:
+    """Declare an op by a composition ``body(F, *inputs, **params)`` of others.
+
+    Alone, calling it runs the composition. With `forward` (raw arrays to ``(out, aux)``) and `vjp` rules, first order runs
+    those; higher order and jvp still come from the composition, and tests hold the two equal.
+    """
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        public = _declare("fused", vjp, samples, reference=function, has_aux=forward is not None)(function)
+        op = registry[function.__name__]
+        if forward is not None:
+            op.numpy = functools.partial(forward, numpy)
+            return public
+        op.public = _composed(op)
+        return op.public
+
+    return decorate
+
+
+class Composed:
+    """Namespace under which a composition runs on Tensors: attribute access gives public functions."""
+
+    raw = False
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        try:
+            function = registry[name].public
+        except KeyError:
+            raise AttributeError(f"no op is called {name!r}") from None
+        setattr(self, name, function)
+        return function
+
+
+composed = Composed()
+
+
+def _composed(op: Op) -> Callable[..., Any]:
+    """The public function of a fused op without kernels: its composition, on Tensors."""
+
+    source = (
+        f"def _make(F, reference):\n    def {op.name}(*args, **kwargs):\n"
+        f"        return reference(F, *args, **kwargs)\n    return {op.name}\n"
+    )
+    scope: dict[str, Any] = {}
+    exec(compile(source, PACKAGE + f"<{op.name}>", "exec"), op.function.__globals__, scope)
+    made: Callable[..., Any] = scope["_make"](composed, op.function)
+    functools.update_wrapper(made, op.function)
+    made.__signature__ = op.signature  # type: ignore[attr-defined]
+    made.op = op  # type: ignore[attr-defined]
+    return made
+
+
+def update(*, mutates: Callable[[int], Iterable[int]], samples: Samples | None = None) -> Callable[[Declared[P]], Public[P]]:
+    """Declare an op that changes some of its inputs in place and returns None: assignments and optimiser steps."""
+    return _declare("update", (), samples, mutates=mutates)
+
+
+# --- the choke point ----------------------------------------------------------------------------------------------
+
+Tensor: Any = None
+"""The class of results; set by tensor.py, which cannot be imported from here."""
+
+_new = object.__new__
+_getframe = sys._getframe
+_ndarray = numpy.ndarray
+
+
+def apply(op: Op, inputs: tuple[Any, ...], params: dict[str, Any] = NO_PARAMS) -> Any:
+    """Run an op on Tensors, raw arrays and scalars, and record it where the mode says so.
+
+    Eager execution, recording for gradients and recording of a whole step differ only here.
+
+    Parameters
+    ----------
+    op : Op
+    inputs : tuple
+        Array inputs, in the declared order; None for one that is left out.
+    params : dict
+        Static parameters, all of them.
+
+    Returns
+    -------
+    Tensor, tuple of Tensors, or None for an update
+    """
+    mask = 0
+    if len(inputs) == 2:  # unrolled: 0.15 us of the 1.1 us that a recorded two-input op costs
+        x, y = inputs
+        p = q = None
+        if isinstance(x, Tensor):
+            p, x = x._node, x._array
+            if p is not None:
+                mask = 1
+        elif type(x) is list or type(x) is tuple:
+            x = backend.as_array(x)
+        if isinstance(y, Tensor):
+            q, y = y._node, y._array
+            if q is not None:
+                mask |= 2
+        elif type(y) is list or type(y) is tuple:
+            y = backend.as_array(y)
+        arrays: tuple[Any, ...] = (x, y)
+        parents: tuple[Node | None, ...] = (p, q)
+    else:
+        arrays = tuple(
+            [x._array if isinstance(x, Tensor) else backend.as_array(x) if type(x) in (list, tuple) else x for x in inputs]
+        )
+        parents = tuple([x._node if isinstance(x, Tensor) else None for x in inputs])
+        for bit, node in enumerate(parents):
+            if node is not None:
+                mask |= 1 << bit
+    mode = current_mode()
+    try:
+        out = op.numpy(*arrays, **params)
+    except Exception as error:
+        raise _explain(op, inputs, params, error) from (error if type(error) not in (ValueError, TypeError) else None)
+    aux = None
+    if type(out) is not _ndarray:
+        if op.mutates is not None:
+            _log_update(op, arrays, mask, mode)
+            if mode.records is not None:
+                mode.records.append(Record(op, arrays, params, None))
+            return None
+        if op.has_aux:
+            out, aux = out
+        out = numpy.asarray(out)
+    if mode.records is not None:
+        mode.records.append(Record(op, arrays, params, out))
+    result = _new(Tensor)
+    result._array = out
+    result._node = None
+    if mask and mode.grad:
+        pullback = op.pullback(mask)
+        if pullback is not None:
+            result._node = node = _new(Node)
+            node.index = next_index()
+            node.op = op
+            node.params = params
+            node.parents = parents
+            node.pullback = pullback
+            node.saved = pullback.save(arrays, out, params, aux)
+            node.shape = out.shape
+            node.dtype = out.dtype
+            frame = _getframe(2)
+            while frame.f_code.co_filename.startswith(PACKAGE) and frame.f_back is not None:
+                frame = frame.f_back
+            node.site = (frame.f_code, frame.f_lasti)
+    return result
+
+
+def _log_update(op: Op, arrays: tuple[Any, ...], mask: int, mode: Any) -> None:
+    assert op.mutates is not None
+    log_mutation([arrays[i] for i in op.mutates(len(arrays))])
+
+
+def _explain(op: Op, inputs: Sequence[Any], params: dict[str, Any], error: Exception) -> Exception:
+    names = [f"{op.inputs[0]}[{i}]" for i in range(len(inputs))] if op.variadic else op.inputs
+    return op_error(op.name, names, inputs, params, error)
+
+
+def refuse_in_place(target: Any, what: str) -> None:
+    """Raise if an in-place change of `target`, a leaf that requires a gradient, is tried while recording."""
+    if target._node is not None and target._node.op is None and current_mode().grad:
+        raise GradientError(
+            f"{what} on a leaf that requires a gradient: {describe(target)}\n"
+            f"  wrap the update in `with gg.no_grad():`, or make a new tensor (w = w - step)\n  at {format_site(user_site())}"
+        )

@@ -1,0 +1,31 @@
+"""All ops, one declaration each, by kind."""
+
+from __future__ import annotations
+
+from . import (
+    activation,
+    comparison,
+    elementwise,
+    indexing,
+    linalg,
+    loss,
+    random,
+    reduction,
+    shape,
+    special,
+    updates,
+)
+
+__all__ = [
+    "activation",
+    "comparison",
+    "elementwise",
+    "indexing",
+    "linalg",
+    "loss",
+    "random",
+    "reduction",
+    "shape",
+    "special",
+    "updates",
+]

@@ -1,0 +1,229 @@
+"""Activation functions. Where the mathematics allows it, the backward needs the output only: (1 - y) * y for sigmoid."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy
+
+from ..errors import ShapeError
+from ..op import ArrayLike, elementwise_function, fused, primitive
+from .samples import array, calls, distinct, unary
+
+_zeros: dict[tuple[tuple[int, ...], Any], Any] = {}
+
+
+def _zeros_like(xp: Any, x: Any) -> Any:
+    """A zero to compare `x` with: an array of its shape, kept, since ``maximum(x, 0)`` takes three times as long."""
+    if xp is not numpy or not isinstance(x, numpy.ndarray) or x.size > 1 << 17:
+        return 0
+    key = (x.shape, x.dtype)
+    zeros = _zeros.get(key)
+    if zeros is None:
+        if len(_zeros) >= 32:
+            _zeros.clear()
+        zeros = _zeros[key] = numpy.zeros(x.shape, x.dtype)
+    return zeros
+
+
+@elementwise_function(
+    cuda="1 / (1 + exp(-{x}))", d=(lambda F, t, out: t * ((1 - out) * out),), samples=unary(-4, 4)
+)
+def sigmoid(xp: Any, x: ArrayLike) -> Any:
+    """Logistic function ``1 / (1 + exp(-x))``, elementwise; no overflow at any `x` (`torch.sigmoid`).
+
+    >>> import gpugrad as gg
+    >>> gg.sigmoid([-1000.0, 0.0, 1000.0])
+    tensor([0. , 0.5, 1. ])
+    """
+    with numpy.errstate(over="ignore", under="ignore"):
+        out = xp.exp(xp.negative(x))
+        out += 1
+        return 1 / out
+
+
+@elementwise_function(cuda="fmax({x}, 0)", d=(lambda F, t, out: t * (out > 0),), samples=unary())
+def relu(xp: Any, x: ArrayLike) -> Any:
+    """``max(x, 0)``, elementwise (`torch.relu`). Its gradient at 0 is 0.
+
+    >>> import gpugrad as gg
+    >>> gg.relu([1.0, -2.0])
+    tensor([1., 0.])
+    """
+    return xp.maximum(x, _zeros_like(xp, x))
+
+
+def _leaky_rule(F: Any, t: Any, x: Any, negative_slope: float) -> Any:
+    return t * F.where(x > 0, F.astype(1.0, t.dtype), F.astype(negative_slope, t.dtype))
+
+
+@elementwise_function(
+    cuda="{x} > 0 ? {x} : {negative_slope} * {x}",
+    d=(_leaky_rule,),
+    samples=calls(lambda rng: ((array(rng, 3, 4),), {}), lambda rng: ((array(rng, 5), 0.2), {})),
+)
+def leaky_relu(xp: Any, x: ArrayLike, negative_slope: float = 0.01) -> Any:
+    """`x` where positive, else ``negative_slope * x`` (`torch.nn.functional.leaky_relu`; the lectures use 0.1).
+
+    >>> import gpugrad as gg
+    >>> gg.leaky_relu([1.0, -2.0], 0.1)
+    tensor([ 1. , -0.2])
+    """
+    return xp.where(xp.greater(x, 0), x, xp.multiply(x, negative_slope))
+
+
+def _elu_rule(F: Any, t: Any, x: Any, out: Any, alpha: float) -> Any:
+    return t * F.where(x > 0, F.astype(1.0, t.dtype), out + alpha)
+
+
+@elementwise_function(
+    cuda="{x} > 0 ? {x} : {alpha} * expm1({x})",
+    d=(_elu_rule,),
+    samples=calls(lambda rng: ((array(rng, 3, 4),), {}), lambda rng: ((array(rng, 5), 0.5), {})),
+)
+def elu(xp: Any, x: ArrayLike, alpha: float = 1.0) -> Any:
+    """`x` where positive, else ``alpha * (exp(x) - 1)`` (`torch.nn.functional.elu`).
+
+    >>> import gpugrad as gg
+    >>> gg.elu([1.0, -1000.0])
+    tensor([ 1., -1.])
+    """
+    return xp.where(xp.greater(x, 0), x, xp.expm1(xp.minimum(x, 0)) * alpha)
+
+
+@elementwise_function(cuda="fmax({x}, 0) + log1p(exp(-fabs({x})))", d=(lambda F, t, x: t * F.sigmoid(x),), samples=unary(-4, 4))
+def softplus(xp: Any, x: ArrayLike) -> Any:
+    """``log(1 + exp(x))`` without overflow, elementwise (`torch.nn.functional.softplus`).
+
+    >>> import gpugrad as gg
+    >>> gg.softplus([0.0, 1000.0])
+    tensor([6.931472e-01, 1.000000e+03])
+    """
+    return xp.maximum(x, 0) + xp.log1p(xp.exp(-xp.abs(x)))
+
+
+@elementwise_function(
+    cuda="fmin({x}, 0) - log1p(exp(-fabs({x})))", d=(lambda F, t, x: t * F.sigmoid(-x),), samples=unary(-4, 4)
+)
+def logsigmoid(xp: Any, x: ArrayLike) -> Any:
+    """``log(sigmoid(x))``, exact in the far negative tail too (`torch.nn.functional.logsigmoid`).
+
+    >>> import gpugrad as gg
+    >>> gg.logsigmoid([0.0, -1000.0])
+    tensor([-6.931472e-01, -1.000000e+03])
+    """
+    return xp.minimum(x, 0) - xp.log1p(xp.exp(-xp.abs(x)))
+
+
+def _silu_rule(F: Any, t: Any, x: Any) -> Any:
+    s = F.sigmoid(x)
+    return t * (s * (1 + x * (1 - s)))
+
+
+@elementwise_function(cuda="{x} / (1 + exp(-{x}))", d=(_silu_rule,), samples=unary(-4, 4))
+def silu(xp: Any, x: ArrayLike) -> Any:
+    """``x * sigmoid(x)``, elementwise (`torch.nn.functional.silu`).
+
+    >>> import gpugrad as gg
+    >>> gg.silu([0.0, 1000.0])
+    tensor([   0., 1000.])
+    """
+    with numpy.errstate(over="ignore"):
+        return xp.divide(x, 1 + xp.exp(xp.negative(x)))
+
+
+_SQRT_2_OVER_PI = math.sqrt(2 / math.pi)
+
+
+def _check_approximate(approximate: str) -> None:
+    if approximate not in ("none", "tanh"):
+        raise ValueError(f"approximate must be 'none' or 'tanh', got {approximate!r}")
+
+
+def _gelu_rule(F: Any, t: Any, x: Any, approximate: str) -> Any:
+    if approximate == "tanh":
+        th = F.tanh((x + 0.044715 * (x * x * x)) * _SQRT_2_OVER_PI)
+        slope = (1 - th * th) * (1 + 0.134145 * (x * x)) * _SQRT_2_OVER_PI
+        return t * (0.5 * (1 + th + x * slope))
+    density = F.exp(-0.5 * (x * x)) * (0.5 * _SQRT_2_OVER_PI)
+    return t * (0.5 * F.erfc(x * -math.sqrt(0.5)) + x * density)
+
+
+@elementwise_function(
+    cuda="{x} * normcdf({x})",
+    d=(_gelu_rule,),
+    samples=calls(lambda rng: ((array(rng, 3, 4),), {}), lambda rng: ((array(rng, 5),), {"approximate": "tanh"})),
+)
+def gelu(xp: Any, x: ArrayLike, approximate: str = "none") -> Any:
+    """``x * Phi(x)`` with the normal distribution function Phi; or its tanh form (`torch.nn.functional.gelu`).
+
+    >>> import gpugrad as gg
+    >>> gg.gelu([0.0, 1.0])
+    tensor([0.        , 0.84134475])
+    """
+    _check_approximate(approximate)
+    if approximate == "tanh":
+        return 0.5 * x * (1 + xp.tanh((x + 0.044715 * (x * x * x)) * _SQRT_2_OVER_PI))
+    from .special import erfc
+
+    return 0.5 * x * erfc.op.function(xp, x * -math.sqrt(0.5))  # type: ignore[attr-defined]
+
+
+# --- along an axis ------------------------------------------------------------------------------------------------
+
+
+def _axes() -> Any:
+    return calls(
+        lambda rng: ((array(rng, 3, 4),), {}),
+        lambda rng: ((array(rng, 2, 3, 4),), {"axis": 1}),
+        lambda rng: ((array(rng, 5),), {"axis": 0}),
+    )
+
+
+def _exp_shifted(xp: Any, x: Any, axis: int) -> tuple[Any, Any]:
+    """``exp(x - max(x))`` and its sum along `axis`."""
+    out = xp.subtract(x, xp.max(x, axis=axis, keepdims=True))
+    out = xp.exp(out)
+    return out, xp.sum(out, axis=axis, keepdims=True)
+
+
+@primitive(vjp=(lambda F, t, out, axis: out * (t - F.sum(t * out, axis=axis, keepdims=True)),), samples=_axes())
+def softmax(xp: Any, x: ArrayLike, axis: int = -1) -> Any:
+    """``exp(x) / sum(exp(x))`` along an axis, without overflow (`torch.softmax`).
+
+    >>> import gpugrad as gg
+    >>> gg.softmax([0.0, 0.0])
+    tensor([0.5, 0.5])
+    """
+    exps, total = _exp_shifted(xp, x, axis)
+    return exps / total
+
+
+@primitive(vjp=(lambda F, t, out, axis: t - F.exp(out) * F.sum(t, axis=axis, keepdims=True),), samples=_axes())
+def log_softmax(xp: Any, x: ArrayLike, axis: int = -1) -> Any:
+    """``log(softmax(x))`` along an axis, without overflow or underflow (`torch.log_softmax`).
+
+    >>> import gpugrad as gg
+    >>> gg.log_softmax([0.0, 1000.0])
+    tensor([-1000.,     0.])
+    """
+    shifted = xp.subtract(x, xp.max(x, axis=axis, keepdims=True))
+    return shifted - xp.log(xp.sum(xp.exp(shifted), axis=axis, keepdims=True))
+
+
+@fused(samples=calls(lambda rng: ((distinct(rng, 3, 4), 2), {}), lambda rng: ((distinct(rng, 6, 2), 3), {"axis": 0})))
+def maxout(F: Any, x: ArrayLike, pieces: int, axis: int = -1) -> Any:
+    """Largest of each run of `pieces` neighbours along an axis (Goodfellow et al., 2013).
+
+    The lectures' ``max(w1 @ x + b1, w2 @ x + b2)`` is ``maxout`` of one linear layer of twice the width.
+
+    >>> import gpugrad as gg
+    >>> gg.maxout(gg.tensor([1.0, 3.0, 2.0, -1.0]), 2)
+    tensor([3., 2.])
+    """
+    axis %= x.ndim
+    if x.shape[axis] % pieces:
+        raise ShapeError(f"maxout: axis {axis} of {x.shape} cannot be cut into runs of {pieces}")
+    split = (*x.shape[:axis], x.shape[axis] // pieces, pieces, *x.shape[axis + 1 :])
+    return F.max(F.reshape(x, split), axis=axis + 1)

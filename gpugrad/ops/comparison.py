@@ -1,0 +1,141 @@
+"""Comparisons and predicates: boolean results, nothing to differentiate."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..op import ArrayLike, elementwise
+from .samples import binary, unary
+
+if TYPE_CHECKING:
+    from ..tensor import Tensor
+
+
+@elementwise(ufunc="equal", cuda="{x} == {y}", samples=binary())
+def equal(x: ArrayLike, y: ArrayLike) -> Tensor:
+    """``x == y``, elementwise (`numpy.equal`).
+
+    >>> import gpugrad as gg
+    >>> gg.equal([1.0, 2.0], 2.0)
+    tensor([False,  True])
+    """
+
+
+@elementwise(ufunc="not_equal", cuda="{x} != {y}", samples=binary())
+def not_equal(x: ArrayLike, y: ArrayLike) -> Tensor:
+    """``x != y``, elementwise (`numpy.not_equal`).
+
+    >>> import gpugrad as gg
+    >>> gg.not_equal([1.0, 2.0], 2.0)
+    tensor([ True, False])
+    """
+
+
+@elementwise(ufunc="less", cuda="{x} < {y}", samples=binary())
+def less(x: ArrayLike, y: ArrayLike) -> Tensor:
+    """``x < y``, elementwise (`numpy.less`).
+
+    >>> import gpugrad as gg
+    >>> gg.less([1.0, 2.0], 2.0)
+    tensor([ True, False])
+    """
+
+
+@elementwise(ufunc="less_equal", cuda="{x} <= {y}", samples=binary())
+def less_equal(x: ArrayLike, y: ArrayLike) -> Tensor:
+    """``x <= y``, elementwise (`numpy.less_equal`).
+
+    >>> import gpugrad as gg
+    >>> gg.less_equal([1.0, 3.0], 2.0)
+    tensor([ True, False])
+    """
+
+
+@elementwise(ufunc="greater", cuda="{x} > {y}", samples=binary())
+def greater(x: ArrayLike, y: ArrayLike) -> Tensor:
+    """``x > y``, elementwise (`numpy.greater`).
+
+    >>> import gpugrad as gg
+    >>> gg.greater([1.0, 3.0], 2.0)
+    tensor([False,  True])
+    """
+
+
+@elementwise(ufunc="greater_equal", cuda="{x} >= {y}", samples=binary())
+def greater_equal(x: ArrayLike, y: ArrayLike) -> Tensor:
+    """``x >= y``, elementwise (`numpy.greater_equal`).
+
+    >>> import gpugrad as gg
+    >>> gg.greater_equal([1.0, 2.0], 2.0)
+    tensor([False,  True])
+    """
+
+
+@elementwise(ufunc="logical_and", cuda="{x} && {y}", samples=binary())
+def logical_and(x: ArrayLike, y: ArrayLike) -> Tensor:
+    """Both are true, elementwise (`numpy.logical_and`); ``x & y`` on boolean tensors.
+
+    >>> import gpugrad as gg
+    >>> gg.logical_and([True, False], True)
+    tensor([ True, False])
+    """
+
+
+@elementwise(ufunc="logical_or", cuda="{x} || {y}", samples=binary())
+def logical_or(x: ArrayLike, y: ArrayLike) -> Tensor:
+    """At least one is true, elementwise (`numpy.logical_or`); ``x | y`` on boolean tensors.
+
+    >>> import gpugrad as gg
+    >>> gg.logical_or([True, False], False)
+    tensor([ True, False])
+    """
+
+
+@elementwise(ufunc="logical_xor", samples=binary())
+def logical_xor(x: ArrayLike, y: ArrayLike) -> Tensor:
+    """Exactly one is true, elementwise (`numpy.logical_xor`).
+
+    >>> import gpugrad as gg
+    >>> gg.logical_xor([True, False], True)
+    tensor([False,  True])
+    """
+
+
+@elementwise(ufunc="logical_not", cuda="!{x}", samples=unary())
+def logical_not(x: ArrayLike) -> Tensor:
+    """Not true, elementwise (`numpy.logical_not`); ``~x`` on boolean tensors.
+
+    >>> import gpugrad as gg
+    >>> gg.logical_not([True, False])
+    tensor([False,  True])
+    """
+
+
+@elementwise(ufunc="isnan", cuda="isnan({x})", samples=unary())
+def isnan(x: ArrayLike) -> Tensor:
+    """Whether not a number, elementwise (`numpy.isnan`).
+
+    >>> import gpugrad as gg
+    >>> gg.isnan([1.0, float("nan")])
+    tensor([False,  True])
+    """
+
+
+@elementwise(ufunc="isinf", cuda="isinf({x})", samples=unary())
+def isinf(x: ArrayLike) -> Tensor:
+    """Whether infinite, elementwise (`numpy.isinf`).
+
+    >>> import gpugrad as gg
+    >>> gg.isinf([1.0, float("inf")])
+    tensor([False,  True])
+    """
+
+
+@elementwise(ufunc="isfinite", cuda="isfinite({x})", samples=unary())
+def isfinite(x: ArrayLike) -> Tensor:
+    """Whether neither infinite nor nan, elementwise (`numpy.isfinite`).
+
+    >>> import gpugrad as gg
+    >>> gg.isfinite([1.0, float("inf")])
+    tensor([ True, False])
+    """

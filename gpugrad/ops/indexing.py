@@ -1,0 +1,161 @@
+"""Indexing: reading elements, and its transpose, adding into zeros."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy
+
+from ..op import ArrayLike, linear, primitive, update
+from .samples import array, calls
+
+
+def is_basic(index: Any) -> bool:
+    """Whether an index only slices: every element of the array is picked at most once, and the result is a view."""
+    parts = index if isinstance(index, tuple) else (index,)
+    return all(part is None or part is Ellipsis or isinstance(part, slice | int) and not isinstance(part, bool) for part in parts)
+
+
+_INDICES: tuple[Any, ...] = (
+    1,
+    (slice(None), -1),
+    (slice(None, None, -2), None, Ellipsis),
+    numpy.array([0, 2, 0, -1]),
+    (numpy.array([0, 2, 0]), numpy.array([1, 1, 1])),
+    (numpy.array([[0], [2]]), slice(1, 3)),
+    numpy.array([True, False, True]),
+)
+
+
+@linear(
+    transpose=lambda F, t, index, x_shape: F.index_add_zeros(t, index, x_shape),
+    samples=calls(*[lambda rng, index=index: ((array(rng, 3, 4), index), {}) for index in _INDICES]),
+)
+def getitem(xp: Any, x: ArrayLike, index: Any) -> Any:
+    """``x[index]`` for every index that NumPy takes; an element picked twice gets both cotangents.
+
+    >>> import gpugrad as gg
+    >>> gg.getitem([1.0, 2.0, 3.0], [0, 0, 2])
+    tensor([1., 1., 3.])
+    """
+    return xp.asarray(x)[index]
+
+
+@linear(
+    transpose=lambda F, t, index: F.getitem(t, index),
+    samples=calls(
+        *[
+            lambda rng, index=index: ((array(rng, *numpy.zeros((3, 4))[index].shape), index, (3, 4)), {})  # type: ignore[misc]
+            for index in _INDICES
+        ]
+    ),
+)
+def index_add_zeros(xp: Any, x: ArrayLike, index: Any, shape: tuple[int, ...]) -> Any:
+    """Zeros of `shape` with ``x`` added at `index`, repeats adding up: the transpose of `getitem`.
+
+    >>> import gpugrad as gg
+    >>> gg.index_add_zeros(gg.tensor([1.0, 2.0, 3.0]), [0, 0, 2], (3,))
+    tensor([3., 0., 3.])
+    """
+    out = xp.zeros(shape, x.dtype)
+    if is_basic(index):
+        out[index] = x
+    else:
+        xp.add.at(out, index, x)
+    return out
+
+
+@primitive(
+    vjp=(
+        lambda F, t, index: F.index_set(t, F.zeros_of(F.getitem(t, index)), index),
+        lambda F, t, index: F.getitem(t, index),
+    ),
+    samples=calls(
+        lambda rng: ((array(rng, 3, 4), array(rng, 4), 1), {}),
+        lambda rng: ((array(rng, 3, 4), array(rng, 2, 4), numpy.array([0, 2])), {}),
+    ),
+)
+def index_set(xp: Any, x: ArrayLike, value: ArrayLike, index: Any) -> Any:
+    """A copy of `x` with ``value`` at `index`: what ``x[index] = value`` means for a recorded tensor.
+
+    >>> import gpugrad as gg
+    >>> gg.index_set([1.0, 2.0], 5.0, 0)
+    tensor([5., 2.])
+    """
+    out = xp.array(x, copy=True)
+    out[index] = value
+    return out
+
+
+@linear(transpose=lambda F, t: F.zeros_of(t), samples=calls(lambda rng: ((array(rng, 3),), {})))
+def zeros_of(xp: Any, x: ArrayLike) -> Any:
+    """Zeros with the shape, dtype and device of `x` (`numpy.zeros_like`).
+
+    >>> import gpugrad as gg
+    >>> gg.zeros_of([1.0, 2.0])
+    tensor([0., 0.])
+    """
+    return xp.zeros_like(x)
+
+
+@linear(
+    transpose=lambda F, t, indices, axis, x_shape: F.put_along_axis_zeros(t, indices, axis, x_shape),
+    samples=calls(
+        lambda rng: ((array(rng, 3, 4), numpy.array([[0, 0], [1, 2], [3, -1]]), 1), {}),
+        lambda rng: ((array(rng, 3, 4), numpy.array([[0, 1, 2, 1]]), 0), {}),
+    ),
+)
+def take_along_axis(xp: Any, x: ArrayLike, indices: Any, axis: int) -> Any:
+    """One element per index along an axis (`numpy.take_along_axis`, `torch.gather`).
+
+    >>> import gpugrad as gg
+    >>> import numpy as np
+    >>> gg.take_along_axis([[1.0, 2.0], [3.0, 4.0]], np.array([[1], [0]]), axis=1)
+    tensor([[2.],
+            [3.]])
+    """
+    return xp.take_along_axis(xp.asarray(x), indices, axis)
+
+
+@linear(
+    transpose=lambda F, t, indices, axis: F.take_along_axis(t, indices, axis),
+    samples=calls(lambda rng: ((array(rng, 3, 2), numpy.array([[0, 0], [1, 2], [3, -1]]), 1, (3, 4)), {})),
+)
+def put_along_axis_zeros(xp: Any, x: ArrayLike, indices: Any, axis: int, shape: tuple[int, ...]) -> Any:
+    """Zeros of `shape` with `x` added at `indices` along an axis: the transpose of `take_along_axis`.
+
+    >>> import gpugrad as gg
+    >>> import numpy as np
+    >>> gg.put_along_axis_zeros(gg.tensor([[5.0]]), np.array([[1]]), 1, (1, 3))
+    tensor([[0., 5., 0.]])
+    """
+    out = xp.zeros(shape, x.dtype)
+    grid = list(numpy.ogrid[tuple(slice(n) for n in indices.shape)])
+    grid[axis] = indices
+    xp.add.at(out, tuple(grid), x)
+    return out
+
+
+@update(mutates=lambda count: (0,), samples=calls(lambda rng: ((array(rng, 3, 4), array(rng, 4), 1), {})))
+def setitem_(xp: Any, x: ArrayLike, value: ArrayLike, index: Any) -> Any:
+    """``x[index] = value``, in place.
+
+    >>> import gpugrad as gg
+    >>> x = gg.tensor([1.0, 2.0])
+    >>> gg.ops.indexing.setitem_(x, 5.0, 0)
+    >>> x
+    tensor([5., 2.])
+    """
+    x[index] = value
+
+
+__all__ = [
+    "getitem",
+    "index_add_zeros",
+    "index_set",
+    "is_basic",
+    "put_along_axis_zeros",
+    "setitem_",
+    "take_along_axis",
+    "zeros_of",
+]

@@ -1,0 +1,158 @@
+"""Products. No Jacobian is ever formed: each transpose is a product itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy
+
+from ..errors import ShapeError
+from ..op import ArrayLike, multilinear, primitive
+from .samples import array, calls
+
+
+def _matmul_x(F: Any, t: Any, y: Any, x_shape: tuple[int, ...]) -> Any:
+    """``t @ y.T``, for every shape rule of matmul."""
+    if y.ndim == 2 and len(x_shape) == 2:
+        return F.matmul(t, y.T)
+    if y.ndim == 1:
+        return F.expand_dims(t, -1) * y
+    if len(x_shape) > 1:
+        return F.matmul(t, F.swapaxes(y, -1, -2))
+    row = F.matmul(F.expand_dims(t, -2), F.swapaxes(y, -1, -2))  # (..., 1, K)
+    return F.reshape(F.sum_to(row, (1, *x_shape)), x_shape)
+
+
+def _matmul_y(F: Any, t: Any, x: Any, y_shape: tuple[int, ...]) -> Any:
+    """``x.T @ t``, for every shape rule of matmul."""
+    if x.ndim == 2 and len(y_shape) == 2:
+        return F.matmul(x.T, t)
+    if x.ndim == 1:
+        if len(y_shape) == 1:
+            return t * x
+        return F.expand_dims(x, -1) * F.expand_dims(t, -2)
+    if len(y_shape) > 1:
+        return F.matmul(F.swapaxes(x, -1, -2), t)
+    column = F.matmul(F.swapaxes(x, -1, -2), F.expand_dims(t, -1))  # (..., K, 1)
+    return F.reshape(F.sum_to(column, (*y_shape, 1)), y_shape)
+
+
+_SHAPES = (
+    ((3, 4), (4, 5)),
+    ((4,), (4,)),
+    ((3, 4), (4,)),
+    ((4,), (4, 5)),
+    ((2, 3, 4), (4, 5)),
+    ((3, 4), (2, 4, 5)),
+    ((2, 1, 3, 4), (3, 4, 5)),
+    ((4,), (2, 4, 5)),
+    ((2, 3, 4), (4,)),
+    ((0, 4), (4, 5)),
+)
+
+
+@multilinear(
+    transposes=(_matmul_x, _matmul_y),
+    samples=calls(*[lambda rng, s=s: ((array(rng, *s[0]), array(rng, *s[1])), {}) for s in _SHAPES]),
+)
+def matmul(xp: Any, x: ArrayLike, y: ArrayLike) -> Any:
+    """Matrix product ``x @ y``, with NumPy's rules for vectors and stacks (`numpy.matmul`).
+
+    The backward is two products, ``t @ y.T`` and ``x.T @ t`` (lecture "Backprop with matrices"): for x of (N, D) and w of
+    (D, M) it takes O(ND + DM) memory, not the O(NDM) of a Jacobian.
+
+    >>> import gpugrad as gg
+    >>> gg.matmul([[1.0, 2.0]], [[3.0], [4.0]])
+    tensor([[11.]])
+    """
+    if getattr(x, "ndim", 0) == 2 and getattr(y, "ndim", 0) == 2:
+        return xp.dot(x, y)  # the same product with less overhead
+    return xp.matmul(x, y)
+
+
+def dot(x: ArrayLike, y: ArrayLike) -> Any:
+    """Dot product with NumPy's rules (`numpy.dot`): the last axis of `x` with the second last of `y`; scalars multiply.
+
+    >>> import gpugrad as gg
+    >>> gg.dot([1.0, 2.0], [3.0, 4.0])
+    tensor(11.)
+    """
+    from . import elementwise, shape
+
+    x_ndim, y_ndim = numpy.ndim(x) if not hasattr(x, "ndim") else x.ndim, numpy.ndim(y) if not hasattr(y, "ndim") else y.ndim
+    if x_ndim == 0 or y_ndim == 0:
+        return elementwise.multiply(x, y)
+    if x_ndim <= 2 and y_ndim <= 2 or y_ndim == 1:
+        return matmul(x, y)
+    x_shape, y_shape = numpy.shape(x), numpy.shape(y)
+    if x_shape[-1] != y_shape[-2]:
+        raise ShapeError(f"dot: the last axis of x {x_shape} and the second last of y {y_shape} must be equal")
+    left = shape.reshape(x, (-1, x_shape[-1]))
+    right = shape.reshape(shape.moveaxis(y, -2, 0), (y_shape[-2], -1))
+    return shape.reshape(matmul(left, right), (*x_shape[:-1], *y_shape[:-2], y_shape[-1]))
+
+
+# --- the affine layer ---------------------------------------------------------------------------------------------
+
+
+def _rows(F: Any, x: Any) -> Any:
+    return x if x.ndim == 2 else F.reshape(x, (-1, x.shape[-1]))
+
+
+def _linear_weight(F: Any, t: Any, x: Any) -> Any:
+    return F.matmul(_rows(F, t).T, _rows(F, x))
+
+
+def _linear_jvp(F: Any, tangents: list[Any], x: Any, weight: Any) -> Any:
+    x_t, weight_t, bias_t = tangents
+    terms = [] if x_t is None else [F.linear(x_t, weight, None)]
+    terms += [] if weight_t is None else [F.linear(x, weight_t, None)]
+    terms += [] if bias_t is None else [bias_t]
+    total = terms[0]
+    for term in terms[1:]:
+        total = total + term
+    return total
+
+
+@primitive(
+    vjp=(
+        lambda F, t, weight: F.matmul(t, weight),
+        _linear_weight,
+        lambda F, t: F.sum_to(t, t.shape[-1:]),
+    ),
+    jvp=_linear_jvp,
+    samples=calls(
+        lambda rng: ((array(rng, 3, 4), array(rng, 5, 4), array(rng, 5)), {}),
+        lambda rng: ((array(rng, 2, 3, 4), array(rng, 5, 4), array(rng, 5)), {}),
+        lambda rng: ((array(rng, 4), array(rng, 5, 4), array(rng, 5)), {}),
+        lambda rng: ((array(rng, 3, 4), array(rng, 5, 4)), {}),
+    ),
+)
+def linear(xp: Any, x: ArrayLike, weight: ArrayLike, bias: ArrayLike | None = None) -> Any:
+    """Affine map of the last axis: ``x @ weight.T + bias`` (`torch.nn.functional.linear`).
+
+    Parameters
+    ----------
+    x : array of shape (..., in_features)
+    weight : array of shape (out_features, in_features)
+    bias : array of shape (out_features,), optional
+
+    Returns
+    -------
+    Tensor of shape (..., out_features)
+
+    >>> import gpugrad as gg
+    >>> gg.linear([[1.0, 2.0]], gg.tensor([[3.0, 4.0]]), gg.tensor([0.5]))
+    tensor([[11.5]])
+    """
+    if x.ndim == 0 or x.shape[-1] != weight.shape[-1] or weight.ndim != 2:
+        raise ValueError("x must be (..., in_features) and weight (out_features, in_features), with the same in_features")
+    if bias is not None and bias.shape != weight.shape[:1]:
+        raise ValueError(f"bias must have shape {weight.shape[:1]}, one entry per output feature")
+    out = xp.dot(x, weight.T)
+    if bias is not None:
+        if out.dtype == numpy.result_type(out, bias):
+            out += bias
+        else:
+            out = out + bias
+    return out

@@ -1,0 +1,286 @@
+"""Losses. `reduction` is ``"mean"``, ``"sum"`` or ``"none"``, as in PyTorch."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy
+
+from ..errors import DTypeError, ShapeError, describe, user_frame
+from ..op import ArrayLike, fused
+from .samples import array, calls, distinct
+
+_REDUCTIONS = ("mean", "sum", "none")
+
+
+def _reduce(F: Any, values: Any, reduction: str) -> Any:
+    if reduction not in _REDUCTIONS:
+        raise ValueError(f"reduction must be one of {', '.join(_REDUCTIONS)}, got {reduction!r}")
+    return values if reduction == "none" else getattr(F, reduction)(values)
+
+
+def _stacklevel() -> int:
+    """How far up the user's line is, for a warning."""
+    frame, target, level = user_frame(1), None, 1
+    import sys
+
+    target = sys._getframe(0)
+    while target is not None and target is not frame:
+        target, level = target.f_back, level + 1
+    return level - 1
+
+
+def _same_shape(name: str, x: Any, target: Any) -> None:
+    """Warn where NumPy would broadcast prediction and target against each other: nearly always a lost axis."""
+    x_shape, target_shape = numpy.shape(x), numpy.shape(target)
+    if x_shape != target_shape and target_shape != ():
+        warnings.warn(
+            f"{name}: prediction {x_shape} and target {target_shape} differ in shape and will be broadcast against each "
+            f"other, which is rarely meant; reshape one, for instance target.reshape({x_shape})",
+            UserWarning,
+            stacklevel=_stacklevel(),
+        )
+
+
+def _pairs(**kwargs: Any) -> Any:
+    def one(reduction: str) -> Any:
+        return lambda rng: ((distinct(rng, 3, 4), array(rng, 3, 4) * 5), {"reduction": reduction} | kwargs)
+
+    return calls(*map(one, _REDUCTIONS))
+
+
+@fused(samples=_pairs())
+def mse_loss(F: Any, x: ArrayLike, target: ArrayLike, reduction: str = "mean") -> Any:
+    """Squared error ``(x - target)**2`` (`torch.nn.functional.mse_loss`).
+
+    Warns where the shapes differ, as ``(N, 1)`` against ``(N,)``: NumPy would make an (N, N) of it.
+
+    >>> import gpugrad as gg
+    >>> gg.mse_loss([1.0, 2.0], [1.0, 4.0])
+    tensor(2.)
+    """
+    _same_shape("mse_loss", x, target)
+    return _reduce(F, F.square(F.subtract(x, target)), reduction)
+
+
+@fused(samples=_pairs())
+def l1_loss(F: Any, x: ArrayLike, target: ArrayLike, reduction: str = "mean") -> Any:
+    """Absolute error ``|x - target|`` (`torch.nn.functional.l1_loss`).
+
+    >>> import gpugrad as gg
+    >>> gg.l1_loss([1.0, 2.0], [1.0, 4.0])
+    tensor(1.)
+    """
+    _same_shape("l1_loss", x, target)
+    return _reduce(F, F.abs(F.subtract(x, target)), reduction)
+
+
+@fused(samples=_pairs(delta=1.5))
+def huber_loss(F: Any, x: ArrayLike, target: ArrayLike, reduction: str = "mean", delta: float = 1.0) -> Any:
+    """Squared error near 0, absolute beyond `delta` (`torch.nn.functional.huber_loss`).
+
+    >>> import gpugrad as gg
+    >>> gg.huber_loss([0.0, 0.0], [1.0, 4.0])
+    tensor(2.)
+    """
+    _same_shape("huber_loss", x, target)
+    if not delta > 0:
+        raise ValueError(f"huber_loss: delta must be positive, got {delta}")
+    size = F.abs(F.subtract(x, target))
+    near = F.minimum(size, delta)
+    return _reduce(F, near * (size - 0.5 * near), reduction)
+
+
+# --- classification -----------------------------------------------------------------------------------------------
+
+
+def _is_ids(target: Any) -> bool:
+    return bool(numpy.dtype(getattr(target, "dtype", float)).kind in "iu")
+
+
+def _check_classes(x: Any, target: Any) -> None:
+    """Refuse logits and targets that do not fit: an out-of-range class id would give a wrong number, not an error."""
+    shape = x.shape
+    if len(shape) != 2:
+        raise ShapeError(f"logits must be (N, classes), got {shape}")
+    if target.dtype.kind in "iu":
+        if target.shape != shape[:1]:
+            raise ShapeError(f"class ids must have shape {shape[:1]}, got {target.shape}")
+        raw = getattr(target, "_array", target)
+        if raw.size and (raw.min() < 0 or raw.max() >= shape[1]):
+            bad = raw[(raw < 0) | (raw >= shape[1])][0]
+            raise ShapeError(f"class ids must be in 0..{shape[1] - 1} for {shape[1]} logits; got {bad}")
+    elif target.dtype.kind == "b":
+        raise DTypeError("targets must be class ids (integers) or probabilities (floats); got booleans")
+    elif target.shape != shape:
+        raise ShapeError(
+            f"probability targets must have the logits' shape {shape}, got {describe(target)}; class ids must be integers"
+        )
+
+
+def _cross_entropy_forward(xp: Any, x: Any, target: Any, reduction: str) -> tuple[Any, Any]:
+    """The loss, and what its gradient needs: ``exp(x - max)`` and its row sums."""
+    _check_classes(x, target)
+    exps = xp.subtract(x, xp.maximum.reduce(x, axis=1, keepdims=True))
+    rows = None
+    if target.dtype.kind in "iu":
+        rows = xp.arange(x.shape[0])
+        picked = exps[rows, target]
+        xp.exp(exps, exps)
+        totals = xp.add.reduce(exps, axis=1)
+        losses = xp.log(totals)
+        losses -= picked
+    else:
+        weighted = xp.add.reduce(exps * target, axis=1)
+        xp.exp(exps, exps)
+        totals = xp.add.reduce(exps, axis=1)
+        losses = xp.log(totals) * xp.add.reduce(target, axis=1) - weighted
+    return _reduced(xp, losses, reduction), (exps, totals, rows)
+
+
+def _reduced(xp: Any, losses: Any, reduction: str) -> Any:
+    if reduction == "mean":
+        return xp.add.reduce(losses) / losses.shape[0] if losses.shape[0] else xp.full((), xp.nan, losses.dtype)
+    if reduction not in _REDUCTIONS:
+        raise ValueError(f"reduction must be one of {', '.join(_REDUCTIONS)}, got {reduction!r}")
+    return xp.add.reduce(losses) if reduction == "sum" else losses
+
+
+def _cross_entropy_rule(F: Any, t: Any, target: Any, reduction: str, aux: Any) -> Any:
+    exps, totals, rows = aux
+    if reduction == "mean":
+        t = t / exps.shape[0]
+    if rows is not None:
+        grad = exps * (t / totals)[:, None]
+        grad[rows, target] -= t
+        return grad
+    mass = target.sum(axis=1)
+    per_row = t[:, None] if reduction == "none" else t
+    return exps * (t * mass / totals)[:, None] - per_row * target
+
+
+def _ids(rng: Any) -> Any:
+    return numpy.array([0, 4, 2])
+
+
+def _probabilities(rng: Any) -> Any:
+    p = rng.uniform(0.1, 1, (3, 5))
+    return p / p.sum(axis=1, keepdims=True)
+
+
+def _classes(**kwargs: Any) -> Any:
+    def one(reduction: str, target: Any) -> Any:
+        return lambda rng: ((array(rng, 3, 5), target(rng)), {"reduction": reduction} | kwargs)
+
+    return calls(*[one(reduction, target) for reduction in _REDUCTIONS for target in (_ids, _probabilities)])
+
+
+@fused(forward=_cross_entropy_forward, vjp=(_cross_entropy_rule, None), samples=_classes())
+def cross_entropy(F: Any, x: ArrayLike, target: ArrayLike, reduction: str = "mean") -> Any:
+    """Softmax cross-entropy of logits (`torch.nn.functional.cross_entropy`).
+
+    Parameters
+    ----------
+    x : array of shape (N, classes)
+        Unnormalised scores.
+    target : integer array of shape (N,), or floating array of shape (N, classes)
+        Class ids, or probabilities. No gradient flows to it.
+
+    Raises
+    ------
+    ShapeError
+        If the shapes do not fit, or a class id is out of range.
+
+    >>> import gpugrad as gg
+    >>> import numpy as np
+    >>> gg.cross_entropy(gg.tensor([[0.0, 0.0]]), np.array([1]))
+    tensor(0.6931472)
+    """
+    _check_classes(x, target)
+    logs = F.log_softmax(x, axis=1)
+    if target.dtype.kind in "iu":
+        return _reduce(F, -F.getitem(logs, (numpy.arange(x.shape[0]), getattr(target, "_array", target))), reduction)
+    return _reduce(F, -F.sum(logs * _constant(target), axis=1), reduction)
+
+
+def _constant(target: Any) -> Any:
+    """The raw array of a target: losses are not differentiated by it."""
+    return getattr(target, "_array", target)
+
+
+def _check_probability(name: str, x: Any) -> None:
+    raw = _constant(x)
+    if raw.size and not (raw.min() >= 0 and raw.max() <= 1):
+        raise ValueError(f"{name}: predictions must be probabilities in [0, 1]; for logits use {name}_with_logits")
+
+
+@fused(samples=calls(*[lambda rng, r=r: ((array(rng, 3, 4, low=0.1, high=0.9), array(rng, 3, 4, low=0, high=1)), {"reduction": r}) for r in _REDUCTIONS]))
+def binary_cross_entropy(F: Any, x: ArrayLike, target: ArrayLike, reduction: str = "mean") -> Any:
+    """``-(target log x + (1 - target) log(1 - x))`` of probabilities (`torch.nn.functional.binary_cross_entropy`).
+
+    Each logarithm is held at -100 or above, as in PyTorch, so that a sure and wrong prediction costs 100, not infinity.
+
+    >>> import gpugrad as gg
+    >>> gg.binary_cross_entropy(gg.tensor([0.5]), [1.0])
+    tensor(0.6931472)
+    """
+    _check_probability("binary_cross_entropy", x)
+    _same_shape("binary_cross_entropy", x, target)
+    with numpy.errstate(divide="ignore"):
+        log_yes, log_no = F.maximum(F.log(x), -100.0), F.maximum(F.log1p(-x), -100.0)
+    return _reduce(F, -(target * log_yes + (1 - target) * log_no), reduction)
+
+
+@fused(samples=_pairs())
+def binary_cross_entropy_with_logits(F: Any, x: ArrayLike, target: ArrayLike, reduction: str = "mean") -> Any:
+    """Binary cross-entropy of logits, exact at any size (`torch.nn.functional.binary_cross_entropy_with_logits`).
+
+    >>> import gpugrad as gg
+    >>> gg.binary_cross_entropy_with_logits([0.0, 1000.0], [1.0, 1.0], reduction="none")
+    tensor([0.6931472, 0.       ])
+    """
+    _same_shape("binary_cross_entropy_with_logits", x, target)
+    return _reduce(F, F.softplus(x) - F.multiply(x, target), reduction)
+
+
+@fused(samples=calls(*[lambda rng, r=r: ((distinct(rng, 3, 4), numpy.sign(array(rng, 3, 4))), {"reduction": r}) for r in _REDUCTIONS]))
+def hinge_loss(F: Any, x: ArrayLike, target: ArrayLike, reduction: str = "mean") -> Any:
+    """``max(0, 1 - target * x)`` for targets of -1 and 1 (the binary support vector machine).
+
+    >>> import gpugrad as gg
+    >>> gg.hinge_loss([0.5, -2.0], [1.0, -1.0])
+    tensor(0.25)
+    """
+    _same_shape("hinge_loss", x, target)
+    return _reduce(F, F.relu(1 - F.multiply(x, target)), reduction)
+
+
+def _svm_samples() -> Any:
+    return calls(*[lambda rng, r=r: ((distinct(rng, 3, 5, gap=0.3), _ids(rng)), {"reduction": r}) for r in _REDUCTIONS])
+
+
+@fused(samples=_svm_samples())
+def multiclass_svm_loss(F: Any, x: ArrayLike, target: ArrayLike, margin: float = 1.0, reduction: str = "mean") -> Any:
+    """``sum over j != y of max(0, s_j - s_y + margin)`` per row of scores (lecture "Neural networks", slide 2).
+
+    Unlike `torch.nn.functional.multi_margin_loss` it is not divided by the number of classes.
+
+    Parameters
+    ----------
+    x : array of shape (N, classes)
+        Scores.
+    target : integer array of shape (N,)
+        Class ids.
+
+    >>> import gpugrad as gg
+    >>> import numpy as np
+    >>> gg.multiclass_svm_loss(gg.tensor([[3.2, 5.1, -1.7]]), np.array([0]))
+    tensor(2.8999999)
+    """
+    target = numpy.asarray(_constant(target)) if isinstance(target, list | tuple) else _constant(target)
+    if not _is_ids(target):
+        raise DTypeError(f"multiclass_svm_loss: target must be integer class ids, got {describe(target)}")
+    _check_classes(x, target)
+    right = F.getitem(x, (numpy.arange(x.shape[0])[:, None], target[:, None]))
+    return _reduce(F, F.sum(F.relu(x - right + margin), axis=1) - margin, reduction)

@@ -1,0 +1,96 @@
+"""Random draws, from a counter-based Philox generator, through `apply` like everything else that computes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy
+from numpy.typing import DTypeLike
+
+from ..op import primitive
+from .samples import calls
+
+if TYPE_CHECKING:
+    from ..tensor import Tensor
+
+_generator = numpy.random.Generator(numpy.random.Philox(numpy.random.SeedSequence()))
+
+
+def default_generator() -> numpy.random.Generator:
+    """The generator behind every draw that is given none.
+
+    >>> import gpugrad as gg
+    >>> type(gg.random.default_generator().bit_generator).__name__
+    'Philox'
+    """
+    return _generator
+
+
+def manual_seed(seed: int) -> None:
+    """Start the default generator anew from a seed; the same seed gives the same numbers.
+
+    >>> import gpugrad as gg
+    >>> gg.manual_seed(0)
+    >>> a = gg.random.normal((2,))
+    >>> gg.manual_seed(0)
+    >>> bool((gg.random.normal((2,)) == a).all())
+    True
+    """
+    fresh = numpy.random.Philox(numpy.random.SeedSequence(seed))
+    _generator.bit_generator.state = fresh.state
+
+
+def _draw(xp: Any, name: str, shape: Any, dtype: DTypeLike, generator: numpy.random.Generator | None) -> Any:
+    dtype = numpy.dtype(dtype or numpy.float32)
+    draw = getattr(generator or _generator, name)
+    direct = dtype if dtype.itemsize in (4, 8) else numpy.dtype(numpy.float32)
+    return xp.asarray(draw(shape, dtype=direct)).astype(dtype, copy=False)
+
+
+@primitive(samples=calls())
+def random_normal(xp: Any, shape: Any, dtype: DTypeLike = None, generator: numpy.random.Generator | None = None) -> Any:
+    """Standard normal numbers (`numpy.random.Generator.standard_normal`)."""
+    return _draw(xp, "standard_normal", shape, dtype, generator)
+
+
+@primitive(samples=calls())
+def random_uniform(xp: Any, shape: Any, dtype: DTypeLike = None, generator: numpy.random.Generator | None = None) -> Any:
+    """Uniform numbers in [0, 1) (`numpy.random.Generator.random`)."""
+    return _draw(xp, "random", shape, dtype, generator)
+
+
+def normal(
+    shape: int | tuple[int, ...],
+    mean: float = 0.0,
+    std: float = 1.0,
+    dtype: DTypeLike = None,
+    generator: numpy.random.Generator | None = None,
+) -> Tensor:
+    """Normal numbers.
+
+    >>> import gpugrad as gg
+    >>> gg.random.normal((2, 3)).shape
+    (2, 3)
+    """
+    out = random_normal(shape, dtype, generator)
+    return out if mean == 0 and std == 1 else out * std + mean
+
+
+def uniform(
+    shape: int | tuple[int, ...],
+    low: float = 0.0,
+    high: float = 1.0,
+    dtype: DTypeLike = None,
+    generator: numpy.random.Generator | None = None,
+) -> Tensor:
+    """Uniform numbers in [low, high).
+
+    >>> import gpugrad as gg
+    >>> x = gg.random.uniform((100,), -1, 1)
+    >>> bool(((x >= -1) & (x < 1)).all())
+    True
+    """
+    out = random_uniform(shape, dtype, generator)
+    return out if low == 0 and high == 1 else out * (high - low) + low
+
+

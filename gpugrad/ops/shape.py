@@ -1,0 +1,242 @@
+"""Shape: reshape, transpose, broadcast, join, cast. All linear: each op's transpose is another op of this file."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+import numpy
+from numpy.typing import DTypeLike
+
+from ..op import ArrayLike, linear
+from .samples import array, calls
+
+Shape: TypeAlias = "int | Sequence[int]"
+
+
+@linear(
+    transpose=lambda F, t, x_shape: F.reshape(t, x_shape),
+    samples=calls(
+        lambda rng: ((array(rng, 3, 4), (2, -1)), {}),
+        lambda rng: ((array(rng, 6), (2, 3)), {}),
+        lambda rng: ((array(rng), (1,)), {}),
+    ),
+)
+def reshape(xp: Any, x: ArrayLike, shape: Shape) -> Any:
+    """The same elements in C order under another shape; one -1 is worked out (`numpy.reshape`).
+
+    >>> import gpugrad as gg
+    >>> gg.reshape([1.0, 2.0, 3.0, 4.0], (2, -1))
+    tensor([[1., 2.],
+            [3., 4.]])
+    """
+    return xp.reshape(x, shape)
+
+
+def _transpose_back(F: Any, t: Any, axes: Sequence[int] | None) -> Any:
+    return F.transpose(t, None if axes is None else tuple(numpy.argsort([a % len(axes) for a in axes]).tolist()))
+
+
+@linear(
+    transpose=_transpose_back,
+    samples=calls(
+        lambda rng: ((array(rng, 3, 4),), {}),
+        lambda rng: ((array(rng, 2, 3, 4), (2, 0, -2)), {}),
+        lambda rng: ((array(rng, 3),), {}),
+    ),
+)
+def transpose(xp: Any, x: ArrayLike, axes: Sequence[int] | None = None) -> Any:
+    """Axes in another order, reversed if `axes` is None; a view (`numpy.transpose`).
+
+    >>> import gpugrad as gg
+    >>> gg.transpose([[1.0, 2.0], [3.0, 4.0]])
+    tensor([[1., 3.],
+            [2., 4.]])
+    """
+    return xp.transpose(x, axes)
+
+
+@linear(
+    transpose=lambda F, t, axis1, axis2: F.swapaxes(t, axis1, axis2),
+    samples=calls(lambda rng: ((array(rng, 2, 3, 4), 0, -1), {})),
+)
+def swapaxes(xp: Any, x: ArrayLike, axis1: int, axis2: int) -> Any:
+    """Two axes exchanged; a view (`numpy.swapaxes`).
+
+    >>> import gpugrad as gg
+    >>> gg.swapaxes(gg.zeros((2, 3, 4)), 0, 2).shape
+    (4, 3, 2)
+    """
+    return xp.swapaxes(x, axis1, axis2)
+
+
+@linear(
+    transpose=lambda F, t, source, destination: F.moveaxis(t, destination, source),
+    samples=calls(lambda rng: ((array(rng, 2, 3, 4), 0, -1), {}), lambda rng: ((array(rng, 2, 3, 4), (0, 1), (2, 0)), {})),
+)
+def moveaxis(xp: Any, x: ArrayLike, source: int | Sequence[int], destination: int | Sequence[int]) -> Any:
+    """Axes moved to other places; a view (`numpy.moveaxis`).
+
+    >>> import gpugrad as gg
+    >>> gg.moveaxis(gg.zeros((2, 3, 4)), 0, -1).shape
+    (3, 4, 2)
+    """
+    return xp.moveaxis(x, source, destination)
+
+
+@linear(
+    transpose=lambda F, t, x_shape: F.reshape(t, x_shape),
+    samples=calls(lambda rng: ((array(rng, 3, 4), 1), {}), lambda rng: ((array(rng, 3), (0, -1)), {})),
+)
+def expand_dims(xp: Any, x: ArrayLike, axis: int | tuple[int, ...]) -> Any:
+    """New axes of length one; a view (`numpy.expand_dims`).
+
+    >>> import gpugrad as gg
+    >>> gg.expand_dims([1.0, 2.0], 1).shape
+    (2, 1)
+    """
+    return xp.expand_dims(x, axis)
+
+
+@linear(
+    transpose=lambda F, t, x_shape: F.reshape(t, x_shape),
+    samples=calls(lambda rng: ((array(rng, 1, 3, 1),), {}), lambda rng: ((array(rng, 1, 3, 1),), {"axis": -1})),
+)
+def squeeze(xp: Any, x: ArrayLike, axis: int | tuple[int, ...] | None = None) -> Any:
+    """Axes of length one left out; a view (`numpy.squeeze`).
+
+    >>> import gpugrad as gg
+    >>> gg.squeeze([[1.0, 2.0]]).shape
+    (2,)
+    """
+    return xp.squeeze(x, axis)
+
+
+@linear(
+    transpose=lambda F, t, x_shape: F.sum_to(t, x_shape),
+    samples=calls(lambda rng: ((array(rng, 3, 1), (2, 3, 4)), {}), lambda rng: ((array(rng), (3,)), {})),
+)
+def broadcast_to(xp: Any, x: ArrayLike, shape: Shape) -> Any:
+    """Repeated along new axes and axes of length one; a read-only view (`numpy.broadcast_to`).
+
+    >>> import gpugrad as gg
+    >>> gg.broadcast_to([1.0, 2.0], (2, 2))
+    tensor([[1., 2.],
+            [1., 2.]])
+    """
+    return xp.broadcast_to(x, shape)
+
+
+@functools.lru_cache(maxsize=64)
+def _ones(n: int, dtype: Any) -> Any:
+    return numpy.ones(n, dtype)
+
+
+@linear(
+    transpose=lambda F, t, x_shape: F.broadcast_to(t, x_shape),
+    samples=calls(
+        lambda rng: ((array(rng, 2, 3, 4), (3, 1)), {}),
+        lambda rng: ((array(rng, 3, 4), (4,)), {}),
+        lambda rng: ((array(rng, 3), ()), {}),
+    ),
+)
+def sum_to(xp: Any, x: ArrayLike, shape: tuple[int, ...]) -> Any:
+    """Summed over the axes along which `shape` would be broadcast to ``x.shape``: the transpose of `broadcast_to`.
+
+    >>> import gpugrad as gg
+    >>> gg.sum_to([[1.0, 2.0], [3.0, 4.0]], (2,))
+    tensor([4., 6.])
+    """
+    if xp is numpy and len(x.shape) == 2 and shape == x.shape[1:] and x.dtype.char in "fd" and x.shape[0] <= 1 << 16:
+        return _ones(x.shape[0], x.dtype).dot(x)  # a BLAS product is up to five times faster than a sum over rows
+    lead = x.ndim - len(shape)
+    axes = tuple(range(lead)) + tuple(i + lead for i, n in enumerate(shape) if n == 1 and x.shape[i + lead] != 1)
+    return xp.reshape(xp.add.reduce(x, axis=axes), shape)
+
+
+# --- joining ------------------------------------------------------------------------------------------------------
+
+
+def _split_back(F: Any, t: Any, shapes: tuple[tuple[int, ...], ...], axis: int | None) -> tuple[Any, ...]:
+    if axis is None:
+        sizes = [math.prod(shape) for shape in shapes]
+        parts = _split_back(F, t, tuple((n,) for n in sizes), 0)
+        return tuple(F.reshape(part, shape) for part, shape in zip(parts, shapes, strict=True))
+    before: tuple[slice, ...] = (slice(None),) * (axis % len(shapes[0]))
+    stops = numpy.cumsum([shape[axis] for shape in shapes]).tolist()
+    return tuple(F.getitem(t, (*before, slice(a, b))) for a, b in zip([0, *stops], stops, strict=False))
+
+
+@linear(
+    transpose=_split_back,
+    samples=calls(
+        lambda rng: (([array(rng, 3, 2), array(rng, 3, 4)],), {"axis": 1}),
+        lambda rng: (([array(rng, 3), array(rng, 4)],), {}),
+        lambda rng: (([array(rng, 3, 2), array(rng, 4)],), {"axis": None}),
+    ),
+)
+def concatenate(xp: Any, arrays: Sequence[ArrayLike], axis: int | None = 0) -> Any:
+    """Arrays joined along an existing axis; flattened first if `axis` is None (`numpy.concatenate`).
+
+    >>> import gpugrad as gg
+    >>> gg.concatenate([[1.0, 2.0], [3.0]])
+    tensor([1., 2., 3.])
+    """
+    return xp.concatenate(arrays, axis=axis)
+
+
+def _unstack(F: Any, t: Any, shapes: tuple[tuple[int, ...], ...], axis: int) -> tuple[Any, ...]:
+    before: tuple[slice, ...] = (slice(None),) * (axis % (len(shapes[0]) + 1))
+    return tuple(F.getitem(t, (*before, i)) for i in range(len(shapes)))
+
+
+@linear(
+    transpose=_unstack,
+    samples=calls(
+        lambda rng: (([array(rng, 3, 2), array(rng, 3, 2)],), {"axis": -1}), lambda rng: (([array(rng), array(rng)],), {})
+    ),
+)
+def stack(xp: Any, arrays: Sequence[ArrayLike], axis: int = 0) -> Any:
+    """Arrays of one shape joined along a new axis (`numpy.stack`).
+
+    >>> import gpugrad as gg
+    >>> gg.stack([[1.0, 2.0], [3.0, 4.0]], axis=1)
+    tensor([[1., 3.],
+            [2., 4.]])
+    """
+    return xp.stack(arrays, axis=axis)
+
+
+# --- casting and copying ------------------------------------------------------------------------------------------
+
+
+@linear(
+    transpose=lambda F, t, x_dtype: F.astype(t, x_dtype),
+    samples=calls(lambda rng: ((array(rng, 3, 4), "float64"), {})),
+)
+def astype(xp: Any, x: ArrayLike, dtype: DTypeLike) -> Any:
+    """A copy with another dtype (`numpy.astype`); complex to real takes the real part.
+
+    Its gradient is cast back. A cast to an integer or boolean dtype cuts the gradient: its result needs none.
+
+    >>> import gpugrad as gg
+    >>> gg.astype([1.0, 2.0], "float64").dtype
+    dtype('float64')
+    """
+    x = xp.asarray(x)
+    if x.dtype.kind == "c" and numpy.dtype(dtype).kind in "fiu":
+        x = x.real
+    return x.astype(dtype)
+
+
+@linear(transpose=lambda F, t: t, samples=calls(lambda rng: ((array(rng, 3, 4),), {})))
+def copy(xp: Any, x: ArrayLike) -> Any:
+    """A copy, on the tape (`numpy.copy`, `torch.clone`).
+
+    >>> import gpugrad as gg
+    >>> gg.copy([1.0, 2.0])
+    tensor([1., 2.])
+    """
+    return xp.array(x, copy=True)

@@ -1,0 +1,147 @@
+"""Ops that change arrays in place: assignment and the optimisers' steps.
+
+They pass `apply` like all others, so a recorded step holds them. An optimiser's op updates all parameters at once. Its
+learning rate and step count are arrays, so that a recorded step reads their value of the day.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy
+
+from ..op import ArrayLike, update
+from .samples import array, calls
+
+_BLOCK = 1 << 15
+"""Elements updated at a time: the parameter, its gradient and its moments then stay in the cache."""
+
+
+def _in_place(name: str) -> Any:
+    def body(xp: Any, x: ArrayLike, y: ArrayLike) -> Any:
+        getattr(xp, name)(x, y, x)
+
+    body.__name__ = f"{name}_"
+    body.__module__ = __name__
+    body.__doc__ = f"`numpy.{name}` of two arrays, written into the first."
+    return update(mutates=lambda count: (0,), samples=calls(lambda rng: ((array(rng, 3, 4), array(rng, 4, low=0.5)), {})))(body)
+
+
+add_, subtract_, multiply_, divide_, power_ = map(_in_place, ("add", "subtract", "multiply", "divide", "power"))
+
+
+@update(mutates=lambda count: (0,), samples=calls(lambda rng: ((array(rng, 3, 4), array(rng, 4)), {})))
+def assign_(xp: Any, x: ArrayLike, value: ArrayLike) -> Any:
+    """`value` copied into `x` (`numpy.copyto`)."""
+    xp.copyto(x, value)
+
+
+def _groups(tensors: tuple[Any, ...], count: int) -> Any:
+    """A list of `count` runs of equal length, read side by side: parameter, gradient, first state, ..."""
+    n = len(tensors) // count
+    return zip(*(tensors[i * n : (i + 1) * n] for i in range(count)), strict=True)
+
+
+def _blocks(arrays: tuple[Any, ...]) -> Any:
+    """Arrays of one shape as flat pieces that fit the cache; whole where they are small or not contiguous."""
+    size = arrays[0].size
+    if size <= _BLOCK or not all(a.flags.c_contiguous for a in arrays):
+        yield arrays
+        return
+    flat = [a.reshape(-1) for a in arrays]
+    for start in range(0, size, _BLOCK):
+        yield tuple(a[start : start + _BLOCK] for a in flat)
+
+
+def _mutated_groups(groups: int, mutated: tuple[int, ...], scalars: int) -> Any:
+    def indices(count: int) -> list[int]:
+        n = (count - scalars) // groups
+        return [scalars + g * n + i for g in mutated for i in range(n)]
+
+    return indices
+
+
+@update(mutates=_mutated_groups(2, (0,), 1))
+def sgd_(xp: Any, lr: ArrayLike, *tensors: ArrayLike, weight_decay: float = 0.0, maximize: bool = False) -> Any:
+    """One step of gradient descent, ``p -= lr * (g + weight_decay * p)``, over parameters and gradients (`torch.optim.SGD`)."""
+    rate = -float(lr) if not maximize else float(lr)
+    for p, g in _groups(tensors, 2):
+        for p_, g_ in _blocks((p, g)):
+            if weight_decay:
+                g_ = g_ + p_ * (weight_decay if not maximize else -weight_decay)
+            p_ += g_ * rate
+
+
+@update(mutates=_mutated_groups(3, (0, 2), 2))
+def sgd_momentum_(
+    xp: Any,
+    lr: ArrayLike,
+    step: ArrayLike,
+    *tensors: ArrayLike,
+    momentum: float = 0.0,
+    dampening: float = 0.0,
+    weight_decay: float = 0.0,
+    nesterov: bool = False,
+    maximize: bool = False,
+) -> Any:
+    """One step of gradient descent with momentum over parameters, gradients and buffers (`torch.optim.SGD`).
+
+    `step` is the number of steps done; at 0 the buffer is set to the gradient, undampened.
+    """
+    rate, first = float(lr), float(step) == 0
+    for p, g, b in _groups(tensors, 3):
+        for p_, g_, b_ in _blocks((p, g, b)):
+            if maximize:
+                g_ = -g_
+            if weight_decay:
+                g_ = g_ + p_ * weight_decay
+            if first:
+                xp.copyto(b_, g_)
+            else:
+                b_ *= momentum
+                b_ += g_ if dampening == 0 else g_ * (1 - dampening)
+            p_ -= (g_ + b_ * momentum if nesterov else b_) * rate
+
+
+@update(mutates=_mutated_groups(4, (0, 2, 3), 2))
+def adam_(
+    xp: Any,
+    lr: ArrayLike,
+    step: ArrayLike,
+    *tensors: ArrayLike,
+    betas: tuple[float, float] = (0.9, 0.999),
+    eps: float = 1e-8,
+    weight_decay: float = 0.0,
+    decoupled: bool = False,
+    maximize: bool = False,
+) -> Any:
+    """One step of Adam, or with `decoupled` of AdamW, over parameters, gradients and two moments (`torch.optim.Adam`).
+
+    `step` is the number of steps done before this one. Kingma and Ba (2015), algorithm 1; Loshchilov and Hutter (2019).
+    """
+    rate, (beta1, beta2) = float(lr), betas
+    t = float(step) + 1
+    size = rate / (1 - beta1**t)
+    root = 1 / (1 - beta2**t) ** 0.5
+    for p, g, m, v in _groups(tensors, 4):
+        scratch = numpy.empty_like if xp is numpy else xp.empty_like
+        for p_, g_, m_, v_ in _blocks((p, g, m, v)):
+            if maximize:
+                g_ = -g_
+            if weight_decay and decoupled:
+                p_ *= 1 - rate * weight_decay
+            elif weight_decay:
+                g_ = g_ + p_ * weight_decay
+            work = scratch(p_)
+            m_ *= beta1
+            m_ += xp.multiply(g_, 1 - beta1, work)
+            xp.multiply(g_, g_, work)
+            work *= 1 - beta2
+            v_ *= beta2
+            v_ += work
+            xp.sqrt(v_, work)
+            work *= root
+            work += eps
+            xp.divide(m_, work, work)
+            work *= size
+            p_ -= work

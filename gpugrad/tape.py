@@ -1,0 +1,426 @@
+"""The tape: nodes, the walk back from an output, and the ambient state that apply reads.
+
+There is no global list of operations. Each recorded result points to a `Node`, each node to the nodes of its inputs; the
+tape of an output is the set of nodes that reach it. Nodes carry a rising index, so falling index is a topological order:
+`walk` needs no recursion and no sort, and the tape is freed by reference counting as soon as its output is dropped.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import weakref
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from heapq import heappop, heappush
+from types import TracebackType
+from typing import Any, TypeVar
+
+import numpy
+
+from .errors import GpugradError, GradientError, Site, format_site, user_site
+
+__all__ = ["Mode", "Node", "Record", "current_mode", "enable_grad", "no_grad", "recording", "walk"]
+
+AnyFunction = TypeVar("AnyFunction", bound=Callable[..., Any])
+
+next_index = itertools.count(1).__next__
+
+
+# --- ambient state ------------------------------------------------------------------------------------------------
+
+
+class Mode:
+    """What `apply` must know of its surroundings: whether to make nodes, whether to record, whether a transform traces."""
+
+    __slots__ = ("grad", "records", "tracing")
+
+    def __init__(self, grad: bool = True, records: list[Record] | None = None, tracing: bool = False) -> None:
+        self.grad = grad
+        self.records = records
+        self.tracing = tracing
+
+    def but(self, **changes: Any) -> Mode:
+        """This mode with some fields changed."""
+        return Mode(**{"grad": self.grad, "records": self.records, "tracing": self.tracing} | changes)
+
+
+_mode: ContextVar[Mode] = ContextVar("gpugrad_mode", default=Mode())  # noqa: B039 -- a Mode is never mutated
+current_mode = _mode.get
+
+
+@contextmanager
+def mode_with(**changes: Any) -> Iterator[Mode]:
+    """Run a block under the current mode with some fields changed; seen by this thread and this task only."""
+    mode = _mode.get().but(**changes)
+    token = _mode.set(mode)
+    try:
+        yield mode
+    finally:
+        _mode.reset(token)
+
+
+class _GradSwitch:
+    """A context manager and decorator that sets gradient recording; instances may be nested and reused."""
+
+    _grad: bool
+
+    def __init__(self) -> None:
+        self._tokens: list[Any] = []
+
+    def __enter__(self) -> None:
+        self._tokens.append(_mode.set(_mode.get().but(grad=self._grad)))
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        _mode.reset(self._tokens.pop())
+
+    def __call__(self, function: AnyFunction) -> AnyFunction:
+        @functools.wraps(function)
+        def wrapped(*args: Any, **kwargs: Any) -> Any:
+            with type(self)():
+                return function(*args, **kwargs)
+
+        return wrapped  # type: ignore[return-value]
+
+
+class no_grad(_GradSwitch):
+    """Record nothing inside the block or the decorated function (`torch.no_grad`).
+
+    Seen by the current thread and asyncio task only.
+
+    Examples
+    --------
+    >>> import gpugrad as gg
+    >>> x = gg.tensor([1.0], requires_grad=True)
+    >>> with gg.no_grad():
+    ...     y = x * 2
+    >>> y.requires_grad
+    False
+    >>> @gg.no_grad()
+    ... def evaluate(x):
+    ...     return x * 2
+    >>> evaluate(x).requires_grad
+    False
+    """
+
+    _grad = False
+
+
+class enable_grad(_GradSwitch):
+    """Record inside the block or the decorated function, also within `no_grad` (`torch.enable_grad`).
+
+    Examples
+    --------
+    >>> import gpugrad as gg
+    >>> x = gg.tensor([1.0], requires_grad=True)
+    >>> with gg.no_grad(), gg.enable_grad():
+    ...     y = x * 2
+    >>> y.requires_grad
+    True
+    """
+
+    _grad = True
+
+
+# --- a program as a flat list -------------------------------------------------------------------------------------
+
+
+class Record:
+    """One op that ran: what a straight-line program is made of.
+
+    Operands are the raw arrays themselves, so that a later record that reads an earlier one's result holds the same
+    object. Ops that mutate name their targets in ``op.mutates``.
+    """
+
+    __slots__ = ("inputs", "op", "out", "params")
+
+    def __init__(self, op: Any, inputs: tuple[Any, ...], params: dict[str, Any], out: Any) -> None:
+        self.op, self.inputs, self.params, self.out = op, inputs, params, out
+
+    def __repr__(self) -> str:
+        def show(value: Any) -> str:
+            if isinstance(value, numpy.ndarray):
+                return f"%{id(value) & 0xFFFFFF:06x}:{value.dtype}{list(value.shape)}"
+            return repr(value)
+
+        arguments = [show(value) for value in self.inputs] + [f"{k}={show(v)}" for k, v in self.params.items()]
+        outs = self.out if isinstance(self.out, tuple) else (self.out,)
+        target = ", ".join(map(show, outs)) if self.out is not None else "mutates " + ", ".join(
+            show(self.inputs[i]) for i in self.op.mutates(len(self.inputs))
+        )
+        return f"{target} = {self.op.name}({', '.join(arguments)})"
+
+
+@contextmanager
+def recording() -> Iterator[list[Record]]:
+    """Collect a `Record` of everything that passes `op.apply` in the block: forward, backward, updates and draws.
+
+    Examples
+    --------
+    >>> import gpugrad as gg
+    >>> from gpugrad.tape import recording
+    >>> x = gg.tensor([2.0], requires_grad=True)
+    >>> with recording() as records:
+    ...     (x * x).sum().backward()
+    >>> [record.op.name for record in records]
+    ['multiply', 'sum', 'reshape', 'broadcast_to', 'multiply', 'multiply', 'add']
+    """
+    records: list[Record] = []
+    with mode_with(records=records):
+        yield records
+
+
+# --- nodes --------------------------------------------------------------------------------------------------------
+
+
+class Node:
+    """One recorded result, or a leaf (then `op` is None and `grad` holds its gradient).
+
+    Attributes
+    ----------
+    index : int
+        Order of creation.
+    op, params, parents : Op, dict, tuple of (Node or None)
+        What ran, with what, on whose results; None for an input that needs no gradient.
+    pullback, saved : Pullback, tuple
+        The joined vjp rules and the values that they named; `saved` is None once the tape was freed.
+    shape, dtype : tuple of int, dtype
+        Of the result; every cotangent that arrives here has them.
+    site : (code object, int)
+        Where in the user's program it was made.
+    """
+
+    __slots__ = ("__weakref__", "dtype", "grad", "index", "op", "params", "parents", "pullback", "saved", "shape", "site")
+
+    index: int
+    op: Any
+    params: dict[str, Any]
+    parents: tuple[Node | None, ...]
+    pullback: Any
+    saved: tuple[Any, ...] | None
+    shape: tuple[int, ...]
+    dtype: Any
+    site: Site | None
+    grad: Any
+
+    def __repr__(self) -> str:
+        name = "leaf" if self.op is None else self.op.name
+        return f"<Node {self.index} {name} {self.dtype}{list(self.shape)} at {format_site(self.site)}>"
+
+
+def leaf(array: Any) -> Node:
+    """A node for an array that gradients stop at."""
+    node = Node()
+    node.index = next_index()
+    node.op = node.pullback = node.grad = None
+    node.params, node.parents, node.saved = {}, (), ()
+    node.shape, node.dtype, node.site = array.shape, array.dtype, user_site()
+    return node
+
+
+# --- the walk back ------------------------------------------------------------------------------------------------
+
+
+class Cotangents(dict[Node, Any]):
+    """Leaf nodes and their cotangents, as `walk` found them, and which of the arrays others hold as well."""
+
+    shared: set[int]
+
+    def owned(self, node: Node) -> Any:
+        """The cotangent of a leaf as an array that nobody else holds."""
+        cotangent = self[node]
+        array = getattr(cotangent, "_array", cotangent)
+        if id(cotangent) in self.shared or not isinstance(getattr(array, "base", 0), type(None)):
+            return cotangent.copy()
+        return cotangent
+
+
+def walk(F: Any, roots: Iterable[tuple[Node, Any]], floor: int = 0, stop: int = 0, retain: bool = False) -> Cotangents:
+    """Pull cotangents back from roots to leaves: reverse mode.
+
+    Parameters
+    ----------
+    F : namespace
+        The interpreter that the rules run under: raw arrays (first order) or Tensors (higher order, recording).
+    roots : iterable of (Node, cotangent)
+        Where to start, and with what.
+    floor : int
+        Nodes older than this are constants: nothing is pulled into them.
+    stop : int
+        Nodes older than this are taken for leaves.
+    retain : bool
+        Keep the saved values for another walk. Otherwise they are freed as the walk passes.
+
+    Returns
+    -------
+    Cotangents
+        A cotangent for every leaf that was reached.
+    """
+    pending = Cotangents()
+    shared = pending.shared = set()
+    heap: list[tuple[int, Node]] = []
+    get = pending.get
+    node: Node | None = None
+    for node, cotangent in roots:
+        shared.add(id(cotangent))
+        if node in pending:
+            pending[node] = pending[node] + cotangent
+        else:
+            pending[node] = cotangent
+            if node.op is not None:
+                heappush(heap, (-node.index, node))
+    try:
+        with numpy.errstate(all="ignore"):
+            while heap:
+                node = heappop(heap)[1]
+                t = pending.pop(node)
+                saved = node.saved
+                if saved is None:
+                    raise _freed(node)
+                if node.index < _last_mutation or _handed_out:
+                    _check_unchanged(node, saved)
+                pullback = node.pullback if not floor else _above(node, floor)
+                grads = pullback.call(F, t, saved) if F.raw else F.pull(node, pullback, t, saved)
+                if not retain:
+                    node.saved = None
+                saved = None
+                for parent, g in zip(node.parents, grads, strict=True):
+                    if g is None or parent is None or parent.index < floor:
+                        continue
+                    if g is t:
+                        shared.add(id(g))
+                    if g.shape != parent.shape:
+                        g = F.sum_to(g, parent.shape)
+                    if g.dtype is not parent.dtype and g.dtype != parent.dtype:
+                        g = F.astype(g, parent.dtype)
+                    previous = get(parent)
+                    if previous is not None:
+                        pending[parent] = previous + g
+                    else:
+                        pending[parent] = g
+                        if parent.op is not None and parent.index >= stop:
+                            heappush(heap, (-parent.index, parent))
+    except GradientError:
+        raise
+    except Exception as error:
+        if node is None:
+            raise
+        cause = str(error).split("\n  at ")[0] if isinstance(error, GpugradError) else f"{type(error).__name__}: {error}"
+        raise GradientError(
+            f"backward of {node.op.name} failed: {cause}\n  its result was {node.dtype}{list(node.shape)}, made"
+            f"\n  at {format_site(node.site)}"
+        ) from error
+    return pending
+
+
+def _above(node: Node, floor: int) -> Any:
+    """The pullback of a node into those of its parents that are not older than `floor`."""
+    mask = sum(1 << i for i, parent in enumerate(node.parents) if parent is not None and parent.index >= floor)
+    return node.op.pullback(mask)
+
+
+def _freed(node: Node) -> GradientError:
+    return GradientError(
+        f"backward through {node.op.name} a second time: its saved values were freed by the first backward\n"
+        f"  use backward(retain_graph=True) the first time, or run the forward again\n"
+        f"  the result was made at {format_site(node.site)}\n  backward was called at {format_site(user_site())}"
+    )
+
+
+def ancestors(roots: Iterable[Node], floor: int = 0) -> list[Node]:
+    """All nodes from which `roots` were made, not older than `floor`, in order of creation; the roots too."""
+    seen: set[Node] = set()
+    stack = [node for node in roots if node.index >= floor]
+    while stack:
+        node = stack.pop()
+        if node not in seen:
+            seen.add(node)
+            stack.extend(p for p in node.parents if p is not None and p.index >= floor and p not in seen)
+    return sorted(seen, key=lambda node: node.index)
+
+
+# --- arrays that were changed after the tape saved them -----------------------------------------------------------
+#
+# Nodes and mutations draw their index from one counter, so "changed since it was saved" is one comparison, and an op
+# that saves an array pays nothing. Arrays are known by the array that owns their memory, so views need no bookkeeping.
+
+_last_mutation = 0
+_mutations: dict[int, tuple[weakref.ref[Any], int, Site]] = {}
+_handed_out: dict[int, tuple[weakref.ref[Any], int, Site, int]] = {}
+
+
+def _owner(array: Any) -> Any:
+    """The array that owns the memory of a (possibly viewing) array."""
+    base = array.base
+    while base is not None and hasattr(base, "base") and hasattr(base, "dtype"):
+        array, base = base, base.base
+    return array
+
+
+def log_mutation(arrays: Iterable[Any]) -> None:
+    """Note that arrays are changed in place now, by the user's current line."""
+    global _last_mutation
+    _last_mutation = index = next_index()
+    site = user_site()
+    for array in arrays:
+        owner = _owner(array)
+        key = id(owner)
+        known = _mutations.get(key)
+        reference = known[0] if known is not None and known[0]() is owner else _watch(owner, key)
+        _mutations[key] = (reference, index, site)
+        _handed_out.pop(key, None)
+
+
+def _watch(owner: Any, key: int) -> weakref.ref[Any]:
+    def forget(reference: weakref.ref[Any]) -> None:
+        for table in (_mutations, _handed_out):
+            entry = table.get(key)
+            if entry is not None and entry[0] is reference:
+                del table[key]
+
+    return weakref.ref(owner, forget)
+
+
+def hand_out(array: Any) -> None:
+    """Note that the user got hold of an array that others hold too (a tape, perhaps), so may write to it unseen.
+
+    Its checksum is what tells later whether that happened. Arrays that only one Tensor holds never come here.
+    """
+    owner = _owner(array)
+    if not isinstance(owner, numpy.ndarray) or owner.dtype.hasobject:
+        return
+    checksum = _checksum(owner)
+    known = _handed_out.get(id(owner))
+    if known is not None and known[0]() is owner:
+        if known[3] == checksum:
+            return
+        log_mutation([owner])
+    _handed_out[id(owner)] = (_watch(owner, id(owner)), next_index(), user_site(), checksum)
+
+
+def _checksum(array: Any) -> int:
+    return zlib.crc32(numpy.ascontiguousarray(array).data.cast("B")) if array.size else 0
+
+
+def _check_unchanged(node: Node, saved: tuple[Any, ...]) -> None:
+    """Raise if a value that `node` saved was changed in place after it was saved."""
+    for value in itertools.chain.from_iterable(v if isinstance(v, tuple) else (v,) for v in saved):
+        if not hasattr(value, "base"):
+            continue
+        owner = _owner(value)
+        entry = _mutations.get(id(owner))
+        if entry is not None and entry[0]() is owner and entry[1] > node.index:
+            raise _changed(node, value, f"was changed in place at {format_site(entry[2])}")
+        handed = _handed_out.get(id(owner))
+        if handed is not None and handed[0]() is owner and handed[1] > node.index and _checksum(owner) != handed[3]:
+            raise _changed(node, value, f"was written to through the raw array taken at {format_site(handed[2])}")
+
+
+def _changed(node: Node, value: Any, what: str) -> GradientError:
+    return GradientError(
+        f"backward of {node.op.name}: {value.dtype}{list(value.shape)}, which it had saved, {what}\n"
+        f"  {node.op.name} ran at {format_site(node.site)}\n"
+        f"  change a copy instead (x = x + 1 makes a new tensor), or change it after backward()"
+    )
