@@ -72,6 +72,8 @@ class TensorNamespace(Composed):
 
     def pull(self, node: Node, pullback: Pullback, t: Any, saved: tuple[Any, ...]) -> tuple[Any, ...]:
         """Cotangents of a node's inputs as Tensors, differentiable again where gradients are recorded."""
+        if node.op.kind == "function":
+            return pullback.call(self, t, pullback.restore(node, saved))  # type: ignore[attr-defined]
         values = self.restore(node, saved)
         if node.op.has_aux:
             return self._pull_reference(node, t, values)
@@ -115,7 +117,7 @@ def push_tangents(F: Any, roots: Sequence[Node], tangents: dict[Node, Any], floo
     """
     with numpy.errstate(all="ignore"):
         for node in ancestors(roots, floor):
-            if node.op is None:
+            if node.op is None or node in tangents:
                 continue
             given = [tangents.get(parent) if parent is not None else None for parent in node.parents]
             if any(t is not None for t in given):

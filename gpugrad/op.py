@@ -5,7 +5,7 @@ that its tests are generated from; the public function is made from the declared
 
 A **rule** is ``lambda F, t, <names>``: given the interpreter `F` and the cotangent `t` of the result, the cotangent of one
 input. Its parameter names say what it needs, and that is what the tape saves: an input's name, ``out``, a parameter of the
-op, ``NAME_shape`` / ``NAME_dtype`` of an input, ``aux`` (what a fused forward returned beside its result), or, for ops on a
+op, ``NAME_shape``, ``NAME_dtype`` or ``NAME_device`` of an input, ``aux`` (what a fused forward returned beside its result), or, for ops on a
 list of arrays, the list's name and ``shapes``.
 """
 
@@ -167,7 +167,7 @@ class Op:
         if self.has_aux:  # higher order goes through the reference, on the inputs
             slots = list(dict.fromkeys((*self.inputs, *slots)))
             wanted |= set(self.inputs)
-        scope: dict[str, Any] = {"shape": numpy.shape, "dtype": _dtype_of}
+        scope: dict[str, Any] = {"shape": numpy.shape, "dtype": _dtype_of, "device": backend.device_of}
         saves = [self._save_text(name) if name in wanted else "None" for name in slots]
         calls = []
         for i in range(len(self.inputs)):
@@ -183,7 +183,7 @@ class Op:
         return Pullback(save, call)
 
     def _save_text(self, name: str) -> str:
-        base = name.removesuffix("_shape").removesuffix("_dtype")
+        base, _, property_ = name.rpartition("_")
         if name in ("out", "aux"):
             return name
         if name in self.params:
@@ -195,10 +195,8 @@ class Op:
                 return "tuple(map(shape, a))"
         elif name in self.inputs:
             return f"a[{self.inputs.index(name)}]"
-        elif base in self.inputs and name.endswith("_shape"):
-            return f"shape(a[{self.inputs.index(base)}])"
-        elif base in self.inputs and name.endswith("_dtype"):
-            return f"dtype(a[{self.inputs.index(base)}])"
+        elif base in self.inputs and property_ in ("shape", "dtype", "device"):
+            return f"{property_}(a[{self.inputs.index(base)}])"
         raise TypeError(f"a rule of op {self.name!r} asks for {name!r}: neither an input, a parameter, nor out")
 
 

@@ -317,6 +317,8 @@ def walk(F: Any, roots: Iterable[tuple[Node, Any]], floor: int = 0, stop: int = 
 
 def _above(node: Node, floor: int) -> Any:
     """The pullback of a node into those of its parents that are not older than `floor`."""
+    if node.op.kind == "function":
+        return node.pullback
     mask = sum(1 << i for i, parent in enumerate(node.parents) if parent is not None and parent.index >= floor)
     return node.op.pullback(mask)
 

@@ -29,6 +29,7 @@ from gpugrad.data import (
     write_idx,
 )
 from gpugrad.errors import DataError
+from gpugrad.ops.random import manual_seed
 from gpugrad.tensor import Tensor, asarray
 
 IDX_CODES = {"uint8": 0x08, "int8": 0x09, "int16": 0x0B, "int32": 0x0C, "float32": 0x0D, "float64": 0x0E}
@@ -515,6 +516,14 @@ def test_no_seed_is_a_seed_of_its_own() -> None:
     assert first.seed != second.seed
     second.load_state_dict(first.state_dict())
     assert labels_of(first) == labels_of(second)
+
+
+def test_no_seed_follows_manual_seed() -> None:
+    seeds = []
+    for seed in (0, 0, 1):
+        manual_seed(seed)
+        seeds.append(DataLoader(TensorDataset(np.arange(3))).seed)
+    assert seeds[0] == seeds[1] != seeds[2]
 
 
 def test_breaking_off_starts_a_new_epoch_and_epochs_may_overlap() -> None:

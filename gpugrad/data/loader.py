@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ..backend import as_array, device_of, namespace_of
 from ..errors import DataError, DTypeError
+from ..ops.random import default_generator
 from ..tensor import Tensor, asarray
 from .dataset import Dataset, Subset, TensorDataset, checked_seed, generator
 
@@ -32,7 +33,7 @@ class DataLoader:
         Whether to leave out the last batch if it is short.
     seed : int, optional
         Not negative. Two loaders with the same seed give the same batches, epoch by epoch. Without it a seed is drawn
-        from the operating system, kept in `seed` and saved by `state_dict`.
+        from the generator that `gpugrad.manual_seed` sets, kept in `seed` and saved by `state_dict`.
     collate_fn : callable, optional
         Makes a batch from a list of samples, and is returned as it is; `collate` if not given.
 
@@ -83,7 +84,7 @@ class DataLoader:
         self.batch_size = int(batch_size)
         self.shuffle = bool(shuffle)
         self.drop_last = bool(drop_last)
-        self.seed = _fresh_seed() if seed is None else checked_seed(seed)
+        self.seed = int(default_generator().integers(2**63)) if seed is None else checked_seed(seed)
         self.collate_fn = collate_fn
         self.epoch = 0
 
@@ -217,9 +218,3 @@ def _through_subsets(dataset: Dataset[Any], index: NDArray[np.intp]) -> tuple[Da
         index = dataset.indices[index]
         dataset = dataset.dataset
     return dataset, index
-
-
-def _fresh_seed() -> int:
-    entropy = np.random.SeedSequence().entropy
-    assert isinstance(entropy, int)  # always so when none is given
-    return entropy

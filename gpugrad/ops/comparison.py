@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..op import ArrayLike, elementwise
-from .samples import binary, unary
+from .samples import array, binary, calls, unary
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -138,4 +138,46 @@ def isfinite(x: ArrayLike) -> Tensor:
     >>> import gpugrad as gg
     >>> gg.isfinite([1.0, float("inf")])
     tensor([ True, False])
+    """
+
+_BOOLEANS = calls(lambda rng: ((array(rng, 3, 4) > 0, array(rng, 4) > 0), {}), lambda rng: ((rng.integers(0, 9, 4), 5), {}))
+
+
+@elementwise(ufunc="bitwise_and", cuda="{x} & {y}", samples=_BOOLEANS)
+def bitwise_and(x: ArrayLike, y: ArrayLike) -> Tensor:
+    """``x & y`` of booleans or integers (`numpy.bitwise_and`).
+
+    >>> import gpugrad as gg
+    >>> gg.bitwise_and(gg.tensor([6, 5]), 4)
+    tensor([4, 4])
+    """
+
+
+@elementwise(ufunc="bitwise_or", cuda="{x} | {y}", samples=_BOOLEANS)
+def bitwise_or(x: ArrayLike, y: ArrayLike) -> Tensor:
+    """``x | y`` of booleans or integers (`numpy.bitwise_or`).
+
+    >>> import gpugrad as gg
+    >>> gg.bitwise_or(gg.tensor([6, 5]), 1)
+    tensor([7, 5])
+    """
+
+
+@elementwise(ufunc="bitwise_xor", cuda="{x} ^ {y}", samples=_BOOLEANS)
+def bitwise_xor(x: ArrayLike, y: ArrayLike) -> Tensor:
+    """``x ^ y`` of booleans or integers (`numpy.bitwise_xor`).
+
+    >>> import gpugrad as gg
+    >>> gg.bitwise_xor(gg.tensor([6, 5]), 4)
+    tensor([2, 1])
+    """
+
+
+@elementwise(ufunc="invert", samples=calls(lambda rng: ((array(rng, 3, 4) > 0,), {})))
+def invert(x: ArrayLike) -> Tensor:
+    """``~x``: not, for booleans; all bits flipped, for integers (`numpy.invert`).
+
+    >>> import gpugrad as gg
+    >>> gg.invert(gg.tensor([True, False]))
+    tensor([False,  True])
     """

@@ -10,7 +10,8 @@ from typing import Any, TypeAlias
 import numpy
 from numpy.typing import DTypeLike
 
-from ..op import ArrayLike, linear
+from .. import backend
+from ..op import ArrayLike, linear, primitive
 from .samples import array, calls
 
 Shape: TypeAlias = "int | Sequence[int]"
@@ -231,6 +232,30 @@ def astype(xp: Any, x: ArrayLike, dtype: DTypeLike) -> Any:
     return x.astype(dtype)
 
 
+@primitive(samples=calls(lambda rng: ((array(rng, 3, 4), "int64"), {})))
+def cast(xp: Any, x: ArrayLike, dtype: DTypeLike) -> Any:
+    """A copy with a dtype that has no gradient: integer or boolean (`numpy.astype`).
+
+    >>> import gpugrad as gg
+    >>> gg.cast([1.5, 2.5], "int64")
+    tensor([1, 2])
+    """
+    return xp.asarray(x).astype(dtype)
+
+
+@linear(
+    transpose=lambda F, t, x_device: F.to_device(t, x_device), samples=calls(lambda rng: ((array(rng, 3, 4), "cpu"), {}))
+)
+def to_device(xp: Any, x: ArrayLike, device: str) -> Any:
+    """On another device; the cotangent comes back to the first one.
+
+    >>> import gpugrad as gg
+    >>> gg.to_device(gg.tensor([1.0]), "cpu").device
+    'cpu'
+    """
+    return backend.to_device(x, device)
+
+
 @linear(transpose=lambda F, t: t, samples=calls(lambda rng: ((array(rng, 3, 4),), {})))
 def copy(xp: Any, x: ArrayLike) -> Any:
     """A copy, on the tape (`numpy.copy`, `torch.clone`).
@@ -240,3 +265,14 @@ def copy(xp: Any, x: ArrayLike) -> Any:
     tensor([1., 2.])
     """
     return xp.array(x, copy=True)
+
+
+@linear(transpose=lambda F, t: t, samples=calls(lambda rng: ((array(rng, 3, 4),), {})))
+def alias(xp: Any, x: ArrayLike) -> Any:
+    """The same array as another result: how a transform tells its argument from the caller's.
+
+    >>> import gpugrad as gg
+    >>> gg.ops.shape.alias(gg.tensor([1.0]))
+    tensor([1.])
+    """
+    return x

@@ -1,0 +1,111 @@
+"""One workload at a time: build every peer's program, check it, time them all together, look at what is left."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import ModuleType
+
+from . import check
+from .harness import Spread, calls_per_turn, interleave, plan_rounds, ratios, spread
+from .peers import Case, load
+from .workloads import Problem, Workload, make_problem
+
+__all__ = ["BASELINE", "Row", "load_peers", "run_workload"]
+
+BASELINE = "numpy"
+
+
+@dataclass
+class Row:
+    """One peer on one workload. `fault` says why there are no figures, or why they must not be trusted."""
+
+    workload: str
+    peer: str
+    fault: str = ""
+    ratio: Spread | None = None
+    seconds: Spread | None = None
+    rounds: int = 0
+    calls_per_turn: int = 0
+    microseconds_per_op: float | None = field(default=None)
+
+
+def load_peers(names: Sequence[str], threads: int, say: Callable[[str], None]) -> dict[str, ModuleType]:
+    """Import the peers that are installed, the baseline always first; say which ones are not."""
+    peers = {}
+    for name in dict.fromkeys([BASELINE, *names]):
+        try:
+            peers[name] = load(name, threads)
+        except ImportError as error:
+            say(f"{name}: skipped, not installed ({error})")
+    return peers
+
+
+def run_workload(
+    workload: Workload, peers: Mapping[str, ModuleType], budget_seconds: float, repeats: int, say: Callable[[str], None]
+) -> list[Row]:
+    """Check and time one workload in all peers.
+
+    Parameters
+    ----------
+    workload : Workload
+        What to run.
+    peers : mapping of str to module
+        From `load_peers`.
+    budget_seconds : float
+        About how long to time, building and checking apart.
+    repeats : int
+        The most rounds to time.
+    say : callable
+        Takes a line of progress.
+
+    Returns
+    -------
+    list of Row
+        One for each peer that takes part.
+    """
+    problem = make_problem(workload)
+    rows = {name: Row(workload.name, name) for name in peers}
+    cases: dict[str, Case] = {}
+    for name, peer in peers.items():
+        fault, case = _build_and_check(workload, problem, peer)
+        if case is None:
+            rows[name].fault = fault
+            say(f"{workload.name} {name}: {fault}; not timed")
+        else:
+            cases[name] = case
+    if BASELINE not in cases:
+        raise RuntimeError(f"{workload.name}: the baseline is wrong: {rows[BASELINE].fault}")
+    _time_all(workload, cases, rows, budget_seconds, repeats)
+    for name, case in cases.items():
+        rows[name].fault = check.fault_in_state(case.state())
+        if rows[name].fault:
+            say(f"{workload.name} {name}: {rows[name].fault} after timing; do not trust its figures")
+    return list(rows.values())
+
+
+def _build_and_check(workload: Workload, problem: Problem, peer: ModuleType) -> tuple[str, Case | None]:
+    # A peer that breaks is a result, and the others should still be measured.
+    try:
+        case = peer.build(workload, problem)
+        fault = check.fault_in_answers(workload, problem, case)
+    except Exception as error:
+        return f"failed: {type(error).__name__}: {error}", None
+    return (f"wrong: {fault}", None) if fault else ("", case)
+
+
+def _time_all(
+    workload: Workload, cases: Mapping[str, Case], rows: Mapping[str, Row], budget_seconds: float, repeats: int
+) -> None:
+    steps = {name: case.step for name, case in cases.items()}
+    calls = {name: calls_per_turn(step) for name, step in steps.items()}
+    trial = interleave(steps, rounds=1, warmup=0, calls=calls)
+    round_seconds = sum(times[0] * calls[name] for name, times in trial.items())
+    rounds = plan_rounds(round_seconds, budget_seconds, most=repeats)
+    seconds = interleave(steps, rounds, warmup=1, calls=calls)
+    for name, times in seconds.items():
+        row = rows[name]
+        row.ratio, row.seconds = spread(ratios(times, seconds[BASELINE])), spread(times)
+        row.rounds, row.calls_per_turn = rounds, calls[name]
+        if workload.family == "chain":
+            row.microseconds_per_op = 1e6 * row.seconds.median / workload.sizes[0]

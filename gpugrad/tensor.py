@@ -1,0 +1,638 @@
+"""Tensor: an array, the node that made it, and NumPy's operators on both."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy
+from numpy.typing import DTypeLike
+
+from . import backend
+from . import op as _op
+from .errors import DTypeError, GradientError, ShapeError, describe, format_site, user_site
+from .interpret import RAW, TENSORS
+from .ops import activation, comparison, elementwise, indexing, linalg, reduction, shape, updates
+from .ops.reduction import Axis
+from .tape import current_mode, hand_out, leaf, log_mutation, mode_with, walk
+
+__all__ = ["Tensor", "asarray", "tensor"]
+
+
+class Tensor:
+    """A NumPy or CuPy array that remembers how it was computed.
+
+    Tensors are made by `tensor`, `asarray` and by computing. Operators and methods are NumPy's: shapes broadcast, dtypes
+    promote, ``axis`` and ``keepdims`` mean what they mean there.
+
+    Examples
+    --------
+    >>> import gpugrad as gg
+    >>> x = gg.tensor([1.0, 2.0], requires_grad=True)
+    >>> y = (x * x).sum()
+    >>> y.backward()
+    >>> x.grad
+    tensor([2., 4.])
+    """
+
+    __slots__ = ("__weakref__", "_array", "_node")
+
+    _array: Any
+    _node: Any
+
+    # --- what it is ---
+
+    @property
+    def data(self) -> Any:
+        """The raw NumPy or CuPy array, not a copy. Assigning keeps the dtype, and the tape does not see it."""
+        from sys import getrefcount
+
+        if getrefcount(self._array) > 2:  # somebody else, perhaps a tape, holds it
+            hand_out(self._array)
+        return self._array
+
+    @data.setter
+    def data(self, value: Any) -> None:
+        value = value._array if isinstance(value, Tensor) else value
+        if value is self._array:  # t.data -= step: changed in place, then assigned to itself
+            log_mutation([value])
+            return
+        array = backend.as_array(value, self._array.dtype, backend.device_of(self._array))
+        if self._node is not None:
+            if self._node.op is not None and array.shape != self._array.shape:
+                raise ShapeError(
+                    f"cannot assign data of shape {array.shape} to a computed tensor of shape {self._array.shape}\n"
+                    f"  at {format_site(user_site())}"
+                )
+            self._node.shape = array.shape
+        self._array = array
+
+    @property
+    def grad(self) -> Tensor | None:
+        """Gradient of the last `backward` calls, summed; None before the first. May be assigned."""
+        return None if self._node is None else self._node.grad if self._node.op is None else None
+
+    @grad.setter
+    def grad(self, value: Any) -> None:
+        if self._node is None or self._node.op is not None:
+            if value is None:
+                return
+            raise GradientError(f"only a leaf that requires a gradient has .grad; this is {describe(self)}")
+        if value is not None:
+            value = asarray(value)
+            if value.shape != self.shape or value.device != self.device:
+                raise ShapeError(f".grad must be {describe(self)}, got {describe(value)}\n  at {format_site(user_site())}")
+        self._node.grad = value
+
+    @property
+    def requires_grad(self) -> bool:
+        """Whether gradients flow to it: a leaf that asks for one, or computed from one."""
+        return self._node is not None
+
+    @requires_grad.setter
+    def requires_grad(self, value: bool) -> None:
+        self.requires_grad_(value)
+
+    def requires_grad_(self, value: bool = True) -> Tensor:
+        """Ask for a gradient, or cease to, in place."""
+        if value and self._node is None:
+            _check_differentiable(self._array)
+            self._node = leaf(self._array)
+        elif not value and self._node is not None:
+            if self._node.op is not None:
+                raise GradientError(f"only a leaf can stop requiring a gradient; use .detach() on {describe(self)}")
+            self._node = None
+        return self
+
+    @property
+    def is_leaf(self) -> bool:
+        """Whether it was not computed from anything that requires a gradient."""
+        return self._node is None or self._node.op is None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Lengths of the axes."""
+        return self._array.shape  # type: ignore[no-any-return]
+
+    @property
+    def dtype(self) -> numpy.dtype[Any]:
+        """Type of the elements."""
+        return self._array.dtype  # type: ignore[no-any-return]
+
+    @property
+    def device(self) -> str:
+        """Where the array is: ``"cpu"`` or ``"cuda:N"``."""
+        return backend.device_of(self._array)
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return self._array.ndim  # type: ignore[no-any-return]
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return int(self._array.size)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the elements take."""
+        return int(self._array.nbytes)
+
+    @property
+    def T(self) -> Tensor:
+        """Axes reversed."""
+        return shape.transpose(self)
+
+    @property
+    def mT(self) -> Tensor:
+        """The last two axes exchanged."""
+        return shape.swapaxes(self, -1, -2)
+
+    def __repr__(self) -> str:
+        array = backend.to_device(self._array, "cpu")
+        text = numpy.array2string(array, separator=", ", prefix="tensor(")
+        notes = []
+        if self.dtype not in (backend.default_dtype(), numpy.dtype(numpy.int64), numpy.dtype(bool)) or not self.size:
+            notes.append(f"dtype={self.dtype}")
+        if not self.size and self.ndim > 1:
+            notes.append(f"shape={self.shape}")
+        if self.device != "cpu":
+            notes.append(f"device='{self.device}'")
+        if self._node is not None:
+            notes.append("requires_grad=True" if self._node.op is None else f"op={self._node.op.name}")
+        return f"tensor({', '.join([text, *notes])})"
+
+    def __format__(self, spec: str) -> str:
+        return format(self.item(), spec) if spec and self.size == 1 else str(self) if not spec else format(repr(self), spec)
+
+    def __len__(self) -> int:
+        if not self.ndim:
+            raise TypeError("len() of a 0-d tensor")
+        return self.shape[0]
+
+    def __iter__(self) -> Iterator[Tensor]:
+        if not self.ndim:
+            raise TypeError("iteration over a 0-d tensor")
+        return (self[i] for i in range(self.shape[0]))
+
+    def __hash__(self) -> int:
+        return id(self)
+
+    # --- out of it ---
+
+    def item(self) -> Any:
+        """The only element, as a Python number."""
+        if self.size != 1:
+            raise ShapeError(f"item() takes a tensor with one element, got {describe(self)}\n  at {format_site(user_site())}")
+        return self._array.item()
+
+    def numpy(self) -> numpy.ndarray[Any, Any]:
+        """The values as a NumPy array, without the gradient: shares memory on the CPU, copies from a GPU."""
+        array = self.data
+        return backend.to_device(array, "cpu")  # type: ignore[no-any-return]
+
+    def tolist(self) -> Any:
+        """The values as nested lists of Python numbers."""
+        return self._array.tolist()
+
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> numpy.ndarray[Any, Any]:
+        if self._node is not None and current_mode().grad:
+            raise GradientError(
+                f"turning {describe(self)} into a NumPy array would drop its gradient\n"
+                f"  use .numpy() or .detach() where that is meant, or a gpugrad function\n  at {format_site(user_site())}"
+            )
+        return numpy.array(backend.to_device(self.data, "cpu"), dtype=dtype, copy=copy)
+
+    def __bool__(self) -> bool:
+        return bool(self._array)
+
+    def __int__(self) -> int:
+        return int(self.item())
+
+    def __float__(self) -> float:
+        return float(self.item())
+
+    def __index__(self) -> int:
+        return operator.index(self._array)
+
+    def __complex__(self) -> complex:
+        return complex(self.item())
+
+    def detach(self) -> Tensor:
+        """The same array, cut from the tape; shares memory."""
+        return wrap(self._array)
+
+    def clone(self) -> Tensor:
+        """A copy, on the tape."""
+        return shape.copy(self)
+
+    copy = clone
+
+    def to(self, device: str | None = None, dtype: DTypeLike | None = None) -> Tensor:
+        """On another device or with another dtype; itself where nothing changes."""
+        result = self
+        if device is not None and backend.resolve_device(device) != self.device:
+            result = shape.to_device(result, device)
+        return result if dtype is None or numpy.dtype(dtype) == self.dtype else result.astype(dtype)
+
+    def cpu(self) -> Tensor:
+        """On the CPU."""
+        return self.to("cpu")
+
+    def cuda(self, device: str = "cuda") -> Tensor:
+        """On a GPU."""
+        return self.to(device)
+
+    # --- gradients ---
+
+    def backward(self, gradient: Any = None, retain_graph: bool | None = None, create_graph: bool = False) -> None:
+        """Add the gradient of this tensor to the `grad` of every leaf it was computed from.
+
+        Parameters
+        ----------
+        gradient : array of this tensor's shape, optional
+            The cotangent to start from; ones, so left out, for a tensor with one element.
+        retain_graph : bool, optional
+            Keep the saved values for another backward. The default is `create_graph`.
+        create_graph : bool
+            Record the backward itself, so that the gradients can be differentiated.
+
+        Raises
+        ------
+        GradientError
+            If nothing here requires a gradient; if `gradient` is needed and missing; if the tape was freed by an earlier
+            backward; if an array that the tape saved was changed since.
+        """
+        backward([self], [gradient], retain_graph, create_graph)
+
+    # --- changing it ---
+
+    def _in_place(self, update: Any, function: Any, other: Any, symbol: str) -> Tensor:
+        other_records = isinstance(other, Tensor) and other._node is not None
+        if current_mode().grad and (self._node is not None or other_records):
+            _op.refuse_in_place(self, f"{symbol}")
+            result = function(self, other)  # on the tape: the name moves on, the recorded value stays
+            if result.shape != self.shape:
+                raise ShapeError(f"{symbol}: a result of shape {result.shape} does not fit {describe(self)}")
+            return result if result.dtype == self.dtype else result.astype(self.dtype)
+        update(self, other)
+        return self
+
+    def __iadd__(self, other: Any) -> Tensor:
+        return self._in_place(updates.add_, elementwise.add, other, "+=")
+
+    def __isub__(self, other: Any) -> Tensor:
+        return self._in_place(updates.subtract_, elementwise.subtract, other, "-=")
+
+    def __imul__(self, other: Any) -> Tensor:
+        return self._in_place(updates.multiply_, elementwise.multiply, other, "*=")
+
+    def __itruediv__(self, other: Any) -> Tensor:
+        return self._in_place(updates.divide_, elementwise.divide, other, "/=")
+
+    def __ipow__(self, other: Any) -> Tensor:
+        return self._in_place(updates.power_, elementwise.power, other, "**=")
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        index = _raw_index(index)
+        if current_mode().grad and (self._node is not None or (isinstance(value, Tensor) and value._node is not None)):
+            _op.refuse_in_place(self, "item assignment")
+            changed = indexing.index_set(self, value, index)
+            self._array, self._node = changed._array, changed._node
+        else:
+            indexing.setitem_(self, value, index)
+
+    def __getitem__(self, index: Any) -> Tensor:
+        return indexing.getitem(self, _raw_index(index))
+
+    # --- arithmetic ---
+
+    def __add__(self, other: Any) -> Tensor:
+        return _op.apply(_ADD, (self, other))
+
+    def __radd__(self, other: Any) -> Tensor:
+        return _op.apply(_ADD, (other, self))
+
+    def __sub__(self, other: Any) -> Tensor:
+        return _op.apply(_SUBTRACT, (self, other))
+
+    def __rsub__(self, other: Any) -> Tensor:
+        return _op.apply(_SUBTRACT, (other, self))
+
+    def __mul__(self, other: Any) -> Tensor:
+        return _op.apply(_MULTIPLY, (self, other))
+
+    def __rmul__(self, other: Any) -> Tensor:
+        return _op.apply(_MULTIPLY, (other, self))
+
+    def __truediv__(self, other: Any) -> Tensor:
+        return _op.apply(_DIVIDE, (self, other))
+
+    def __rtruediv__(self, other: Any) -> Tensor:
+        return _op.apply(_DIVIDE, (other, self))
+
+    def __matmul__(self, other: Any) -> Tensor:
+        return _op.apply(_MATMUL, (self, other))
+
+    def __rmatmul__(self, other: Any) -> Tensor:
+        return _op.apply(_MATMUL, (other, self))
+
+    def __pow__(self, other: Any) -> Tensor:
+        if type(other) in (int, float) and other == 2:
+            return elementwise.square(self)
+        return elementwise.power(self, other)
+
+    def __rpow__(self, other: Any) -> Tensor:
+        return elementwise.power(other, self)
+
+    def __neg__(self) -> Tensor:
+        return elementwise.negative(self)
+
+    def __pos__(self) -> Tensor:
+        return elementwise.positive(self)
+
+    def __abs__(self) -> Tensor:
+        return elementwise.abs(self)
+
+    def __eq__(self, other: object) -> Tensor:  # type: ignore[override]
+        return comparison.equal(self, other)
+
+    def __ne__(self, other: object) -> Tensor:  # type: ignore[override]
+        return comparison.not_equal(self, other)
+
+    def __lt__(self, other: Any) -> Tensor:
+        return comparison.less(self, other)
+
+    def __le__(self, other: Any) -> Tensor:
+        return comparison.less_equal(self, other)
+
+    def __gt__(self, other: Any) -> Tensor:
+        return comparison.greater(self, other)
+
+    def __ge__(self, other: Any) -> Tensor:
+        return comparison.greater_equal(self, other)
+
+    def __and__(self, other: Any) -> Tensor:
+        return comparison.bitwise_and(self, other)
+
+    def __or__(self, other: Any) -> Tensor:
+        return comparison.bitwise_or(self, other)
+
+    def __xor__(self, other: Any) -> Tensor:
+        return comparison.bitwise_xor(self, other)
+
+    __rand__, __ror__, __rxor__ = __and__, __or__, __xor__
+
+    def __invert__(self) -> Tensor:
+        return comparison.invert(self)
+
+    # --- methods, as NumPy's ---
+
+    def sum(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
+        """Sum over axes."""
+        return reduction.sum(self, axis, keepdims)
+
+    def mean(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
+        """Mean over axes."""
+        return reduction.mean(self, axis, keepdims)
+
+    def max(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
+        """Largest element over axes."""
+        return reduction.max(self, axis, keepdims)
+
+    def min(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
+        """Smallest element over axes."""
+        return reduction.min(self, axis, keepdims)
+
+    def var(self, axis: Axis = None, ddof: float = 0, keepdims: bool = False) -> Tensor:
+        """Variance over axes."""
+        return reduction.var(self, axis, ddof, keepdims)
+
+    def std(self, axis: Axis = None, ddof: float = 0, keepdims: bool = False) -> Tensor:
+        """Standard deviation over axes."""
+        return reduction.std(self, axis, ddof, keepdims)
+
+    def argmax(self, axis: int | None = None, keepdims: bool = False) -> Tensor:
+        """Index of the largest element."""
+        return reduction.argmax(self, axis, keepdims)
+
+    def argmin(self, axis: int | None = None, keepdims: bool = False) -> Tensor:
+        """Index of the smallest element."""
+        return reduction.argmin(self, axis, keepdims)
+
+    def any(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
+        """Whether any element is true."""
+        return reduction.any(self, axis, keepdims)
+
+    def all(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
+        """Whether all elements are true."""
+        return reduction.all(self, axis, keepdims)
+
+    def reshape(self, *shape_: Any) -> Tensor:
+        """The same elements under another shape: ``reshape(2, 3)`` or ``reshape((2, 3))``."""
+        return shape.reshape(self, shape_[0] if len(shape_) == 1 else shape_)
+
+    def ravel(self) -> Tensor:
+        """One axis, in C order."""
+        return shape.reshape(self, -1)
+
+    flatten = ravel
+
+    def transpose(self, *axes: Any) -> Tensor:
+        """Axes in another order: ``transpose()``, ``transpose(1, 0)`` or ``transpose((1, 0))``."""
+        if not axes:
+            return shape.transpose(self)
+        return shape.transpose(self, axes[0] if len(axes) == 1 and not isinstance(axes[0], int) else axes)
+
+    def squeeze(self, axis: int | tuple[int, ...] | None = None) -> Tensor:
+        """Axes of length one left out."""
+        return shape.squeeze(self, axis)
+
+    def swapaxes(self, axis1: int, axis2: int) -> Tensor:
+        """Two axes exchanged."""
+        return shape.swapaxes(self, axis1, axis2)
+
+    def astype(self, dtype: DTypeLike) -> Tensor:
+        """A copy with another dtype; an integer or boolean one cuts the gradient."""
+        return shape.cast(self, dtype) if numpy.dtype(dtype).kind not in "fc" else shape.astype(self, dtype)
+
+    def dot(self, other: Any) -> Tensor:
+        """Dot product, with NumPy's rules."""
+        return linalg.dot(self, other)  # type: ignore[no-any-return]
+
+    def clip(self, a_min: Any = None, a_max: Any = None) -> Tensor:
+        """Values limited to [a_min, a_max]."""
+        return elementwise.clip(self, a_min, a_max)
+
+    def exp(self) -> Tensor:
+        """``e ** x``."""
+        return elementwise.exp(self)
+
+    def log(self) -> Tensor:
+        """Natural logarithm."""
+        return elementwise.log(self)
+
+    def sqrt(self) -> Tensor:
+        """Square root."""
+        return elementwise.sqrt(self)
+
+    def tanh(self) -> Tensor:
+        """Hyperbolic tangent."""
+        return elementwise.tanh(self)
+
+    def sigmoid(self) -> Tensor:
+        """Logistic function."""
+        return activation.sigmoid(self)
+
+    def relu(self) -> Tensor:
+        """``max(x, 0)``."""
+        return activation.relu(self)
+
+
+_op.Tensor = Tensor
+_ADD, _SUBTRACT, _MULTIPLY, _DIVIDE, _MATMUL = map(_op.registry.__getitem__, ("add", "subtract", "multiply", "divide", "matmul"))
+
+
+def wrap(array: Any) -> Tensor:
+    """A Tensor around a raw array, without a node."""
+    result = object.__new__(Tensor)
+    result._array, result._node = array, None
+    return result
+
+
+def _raw_index(index: Any) -> Any:
+    """An index with raw arrays in place of Tensors and lists."""
+    if isinstance(index, tuple):
+        return tuple(map(_raw_index, index))
+    if isinstance(index, Tensor):
+        return index._array
+    return numpy.asarray(index) if isinstance(index, list) and index else index
+
+
+def _check_differentiable(array: Any) -> None:
+    if array.dtype.kind not in "fc":
+        raise DTypeError(
+            f"only floating and complex tensors can require a gradient, got {describe(array)}\n"
+            f"  convert first, for instance with .astype('float32')\n  at {format_site(user_site())}"
+        )
+
+
+def tensor(
+    array: Any, dtype: DTypeLike | None = None, device: str | None = None, requires_grad: bool = False
+) -> Tensor:
+    """A Tensor with a copy of some values.
+
+    Parameters
+    ----------
+    array : array, Tensor, number or nested list
+        Arrays keep their dtype; Python floats get the default dtype (float32 unless set).
+    dtype : dtype-like, optional
+    device : str, optional
+        ``"cpu"``, ``"cuda"``, ``"cuda:N"`` or ``"auto"``; where the array already is, if left out.
+    requires_grad : bool
+        Whether `backward` is to leave a gradient in ``.grad``.
+
+    Raises
+    ------
+    DTypeError
+        If the values are no numbers, or integers with ``requires_grad=True``.
+    DeviceError
+        If the device is not there.
+
+    Examples
+    --------
+    >>> import gpugrad as gg
+    >>> gg.tensor([[1.0, 2.0]], requires_grad=True)
+    tensor([[1., 2.]], requires_grad=True)
+    """
+    raw = array._array if isinstance(array, Tensor) else _stacked(array)
+    result = wrap(backend.as_array(raw, dtype, device, copy=True))
+    return result.requires_grad_() if requires_grad else result
+
+
+def asarray(array: Any, dtype: DTypeLike | None = None, device: str | None = None) -> Tensor:
+    """A Tensor around an array, without a copy where none is needed; a Tensor is returned as it is.
+
+    Examples
+    --------
+    >>> import gpugrad as gg
+    >>> import numpy as np
+    >>> a = np.zeros(2)
+    >>> gg.asarray(a).data is a
+    True
+    """
+    if isinstance(array, Tensor):
+        return array.to(device, dtype)
+    return wrap(backend.as_array(_stacked(array), dtype, device))
+
+
+def _stacked(value: Any) -> Any:
+    """Lists may hold Tensors, if those need no gradient."""
+    if isinstance(value, Tensor):
+        return value.__array__() if value.device == "cpu" else value.numpy()
+    return [_stacked(v) for v in value] if isinstance(value, list | tuple) else value
+
+
+# --- backward -----------------------------------------------------------------------------------------------------
+
+
+def cotangent_of(output: Tensor, gradient: Any) -> Any:
+    """The cotangent to start from: `gradient` with the output's shape and dtype, or one for a single element."""
+    array = output._array
+    if gradient is None:
+        if array.size != 1:
+            raise GradientError(
+                f"backward needs a scalar, or gradient= of the output's shape: the output is {describe(output)}\n"
+                f"  reduce it first, for instance with .sum() or .mean()\n  at {format_site(user_site())}"
+            )
+        return backend.namespace_of(array).ones(array.shape, array.dtype)
+    given = asarray(gradient)
+    if given.shape != array.shape:
+        raise ShapeError(
+            f"gradient= has shape {given.shape}, but the output has shape {array.shape}\n  at {format_site(user_site())}"
+        )
+    return given if given.dtype == array.dtype else given.astype(array.dtype)
+
+
+def backward(
+    outputs: Sequence[Tensor], gradients: Sequence[Any], retain_graph: bool | None = None, create_graph: bool = False
+) -> None:
+    """Add the gradients of several outputs to the leaves they were computed from (`torch.autograd.backward`)."""
+    roots = []
+    mode = current_mode()
+    raw = not create_graph and mode.records is None
+    for output, gradient in zip(outputs, gradients, strict=True):
+        if output._node is None:
+            raise GradientError(
+                f"backward from {describe(output)}, which was computed from nothing that requires a gradient\n"
+                f"  make an input with requires_grad=True, and compute outside no_grad\n  at {format_site(user_site())}"
+            )
+        cotangent = cotangent_of(output, gradient)
+        if raw:
+            cotangent = cotangent._array if isinstance(cotangent, Tensor) else cotangent
+        elif not isinstance(cotangent, Tensor):
+            cotangent = wrap(cotangent)
+        roots.append((output._node, cotangent))
+    retain = create_graph if retain_graph is None else retain_graph
+    if raw:
+        found = walk(RAW, roots, retain=retain)
+    else:
+        with mode_with(grad=create_graph):
+            found = walk(TENSORS, roots, retain=retain)
+    for node in found:
+        grad = found.owned(node)
+        previous = node.grad
+        if raw:
+            grad = wrap(grad if previous is None else previous._array + grad) if not _recorded(previous) else previous + grad
+            if grad._array.__class__ is not numpy.ndarray and isinstance(grad._array, numpy.generic):
+                grad._array = numpy.asarray(grad._array)
+        elif previous is not None:
+            with mode_with(grad=create_graph):
+                grad = previous + grad
+        node.grad = grad
+
+
+def _recorded(grad: Tensor | None) -> bool:
+    return grad is not None and grad._node is not None
