@@ -7,7 +7,10 @@
 tensor([2., 4.])
 """
 
+from . import data as data
+from . import nn as nn
 from . import ops as ops
+from . import optim as optim
 from . import protocols as protocols
 from .backend import cuda_is_available as cuda_is_available
 from .backend import default_dtype as default_dtype
@@ -147,6 +150,9 @@ from .ops.shape import transpose as transpose
 from .ops.special import erf as erf
 from .ops.special import erfc as erfc
 from .ops.random import manual_seed as manual_seed
+from .serialization import load as load
+from .serialization import load_metadata as load_metadata
+from .serialization import save as save
 from .tape import enable_grad as enable_grad
 from .tape import no_grad as no_grad
 from .tensor import Tensor as Tensor

@@ -220,6 +220,14 @@ class Tensor:
     def __complex__(self) -> complex:
         return complex(self.item())
 
+    def __reduce__(self) -> Any:
+        return _rebuilt, (type(self), backend.to_device(self.detach()._array, "cpu"), self.device, self._node is not None)
+
+    def __deepcopy__(self, memo: Any) -> Tensor:
+        if not self.is_leaf:
+            raise GradientError(f"only leaves can be copied with deepcopy; use .clone() on {describe(self)}")
+        return _rebuilt(type(self), self._array.copy(), None, self._node is not None)
+
     def detach(self) -> Tensor:
         """The same array, cut from the tape; shares memory."""
         return wrap(self._array)
@@ -500,6 +508,13 @@ def wrap(array: Any) -> Tensor:
     result = object.__new__(Tensor)
     result._array, result._node = array, None
     return result
+
+
+def _rebuilt(cls: type[Tensor], array: Any, device: str | None, requires_grad: bool) -> Tensor:
+    """A leaf of some class: for copies and pickles."""
+    result = object.__new__(cls)
+    result._array, result._node = backend.to_device(array, device) if device else array, None
+    return result.requires_grad_() if requires_grad else result
 
 
 def _raw_index(index: Any) -> Any:

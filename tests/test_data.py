@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tracemalloc
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -345,7 +346,7 @@ def test_tensor_dataset_refuses_other_indices(index: object) -> None:
 
 def test_boolean_mask_is_refused_with_advice() -> None:
     with pytest.raises(DataError, match=r"use numpy\.flatnonzero\(mask\)"):
-        Subset(TensorDataset(np.zeros(2)), np.array([True, False]))  # type: ignore[arg-type]
+        Subset(TensorDataset(np.zeros(2)), np.array([True, False]))
 
 
 def test_tensor_dataset_refuses_bad_arrays() -> None:
@@ -444,7 +445,7 @@ def test_random_split_refuses_what_does_not_add_up() -> None:
     with pytest.raises(DataError, match="expected shares"):
         random_split(Squares(10), [1.5, -0.5], seed=0)
     with pytest.raises(DataError, match="expected integers or floats"):
-        random_split(Squares(10), ["10"], seed=0)  # type: ignore[list-item]
+        random_split(Squares(10), ["10"], seed=0)  # type: ignore[arg-type]
     with pytest.raises(DataError, match="seed: got -1, expected a non-negative integer"):
         random_split(Squares(10), [10], seed=-1)
 
@@ -575,12 +576,12 @@ def test_nested_subsets_are_gathered_at_once(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_indexing_of_a_subclass_is_called() -> None:
     class Doubled(TensorDataset):
-        def __getitem__(self, index: object) -> tuple[object, ...]:
-            return tuple(2 * value for value in super().__getitem__(index))  # type: ignore[arg-type]
+        def __getitem__(self, index: Any) -> tuple[Any, ...]:
+            return tuple(2 * value for value in super().__getitem__(index))
 
     class Shifted(Subset):
-        def __getitem__(self, index: object) -> tuple[object, ...]:
-            return tuple(1 + value for value in super().__getitem__(index))  # type: ignore[arg-type]
+        def __getitem__(self, index: Any) -> tuple[Any, ...]:
+            return tuple(1 + value for value in super().__getitem__(index))
 
     assert labels_of(DataLoader(Doubled(np.arange(3)), 3)) == [[0, 2, 4]]
     assert labels_of(DataLoader(Shifted(TensorDataset(np.arange(3)), [0, 2]), 2)) == [[1, 3]]

@@ -16,7 +16,7 @@ from ..tensor import Tensor, asarray
 
 __all__ = ["Dataset", "Subset", "TensorDataset", "random_split"]
 
-Index = int | slice | NDArray[np.integer[Any]] | Sequence[int]
+Index = int | np.integer[Any] | slice | NDArray[np.integer[Any]] | Sequence[int] | Tensor
 Sample = TypeVar("Sample", covariant=True)
 
 

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy
-
 from ..op import ArrayLike, update
 from .samples import array, calls
 
@@ -103,6 +101,36 @@ def sgd_momentum_(
             p_ -= (g_ + b_ * momentum if nesterov else b_) * rate
 
 
+def _adam_block(
+    xp: Any, arrays: tuple[Any, ...], rate: float, t: float, betas: tuple[float, float], eps: float, decay: float, decoupled: bool, maximize: bool
+) -> None:
+    """Adam on one block: parameter, gradient, moments, and for AMSGrad the largest second moment so far."""
+    p, g, m, v, *largest = arrays
+    beta1, beta2 = betas
+    if maximize:
+        g = -g
+    if decay and decoupled:
+        p *= 1 - rate * decay
+    elif decay:
+        g = g + p * decay
+    work = xp.empty_like(p)
+    m *= beta1
+    m += xp.multiply(g, 1 - beta1, out=work)
+    v *= beta2
+    xp.multiply(g, g, out=work)
+    work *= 1 - beta2
+    v += work
+    if largest:
+        xp.maximum(largest[0], v, out=largest[0])
+        v = largest[0]
+    xp.sqrt(v, out=work)
+    work *= 1 / (1 - beta2**t) ** 0.5
+    work += eps
+    xp.divide(m, work, out=work)
+    work *= rate / (1 - beta1**t)
+    p -= work
+
+
 @update(mutates=_mutated_groups(4, (0, 2, 3), 2))
 def adam_(
     xp: Any,
@@ -119,29 +147,26 @@ def adam_(
 
     `step` is the number of steps done before this one. Kingma and Ba (2015), algorithm 1; Loshchilov and Hutter (2019).
     """
-    rate, (beta1, beta2) = float(lr), betas
-    t = float(step) + 1
-    size = rate / (1 - beta1**t)
-    root = 1 / (1 - beta2**t) ** 0.5
-    for p, g, m, v in _groups(tensors, 4):
-        scratch = numpy.empty_like if xp is numpy else xp.empty_like
-        for p_, g_, m_, v_ in _blocks((p, g, m, v)):
-            if maximize:
-                g_ = -g_
-            if weight_decay and decoupled:
-                p_ *= 1 - rate * weight_decay
-            elif weight_decay:
-                g_ = g_ + p_ * weight_decay
-            work = scratch(p_)
-            m_ *= beta1
-            m_ += xp.multiply(g_, 1 - beta1, work)
-            xp.multiply(g_, g_, work)
-            work *= 1 - beta2
-            v_ *= beta2
-            v_ += work
-            xp.sqrt(v_, work)
-            work *= root
-            work += eps
-            xp.divide(m_, work, work)
-            work *= size
-            p_ -= work
+    rate, t = float(lr), float(step) + 1
+    for arrays in _groups(tensors, 4):
+        for block in _blocks(arrays):
+            _adam_block(xp, block, rate, t, betas, eps, weight_decay, decoupled, maximize)
+
+
+@update(mutates=_mutated_groups(5, (0, 2, 3, 4), 2))
+def amsgrad_(
+    xp: Any,
+    lr: ArrayLike,
+    step: ArrayLike,
+    *tensors: ArrayLike,
+    betas: tuple[float, float] = (0.9, 0.999),
+    eps: float = 1e-8,
+    weight_decay: float = 0.0,
+    decoupled: bool = False,
+    maximize: bool = False,
+) -> Any:
+    """`adam_` with the largest second moment so far as a fifth list (Reddi et al., 2018)."""
+    rate, t = float(lr), float(step) + 1
+    for arrays in _groups(tensors, 5):
+        for block in _blocks(arrays):
+            _adam_block(xp, block, rate, t, betas, eps, weight_decay, decoupled, maximize)

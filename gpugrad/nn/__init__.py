@@ -1,0 +1,32 @@
+"""Modules, layers, losses and initialisers, under PyTorch's names."""
+
+from . import functional as functional
+from . import init as init
+from . import utils as utils
+from .layers import ELU as ELU
+from .layers import GELU as GELU
+from .layers import Flatten as Flatten
+from .layers import Identity as Identity
+from .layers import LeakyReLU as LeakyReLU
+from .layers import Linear as Linear
+from .layers import LogSigmoid as LogSigmoid
+from .layers import LogSoftmax as LogSoftmax
+from .layers import Maxout as Maxout
+from .layers import ReLU as ReLU
+from .layers import Sequential as Sequential
+from .layers import Sigmoid as Sigmoid
+from .layers import SiLU as SiLU
+from .layers import Softmax as Softmax
+from .layers import Softplus as Softplus
+from .layers import Tanh as Tanh
+from .losses import BCELoss as BCELoss
+from .losses import BCEWithLogitsLoss as BCEWithLogitsLoss
+from .losses import CrossEntropyLoss as CrossEntropyLoss
+from .losses import HingeLoss as HingeLoss
+from .losses import HuberLoss as HuberLoss
+from .losses import L1Loss as L1Loss
+from .losses import MSELoss as MSELoss
+from .losses import MulticlassSVMLoss as MulticlassSVMLoss
+from .module import Buffer as Buffer
+from .module import Module as Module
+from .module import Parameter as Parameter
