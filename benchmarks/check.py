@@ -99,9 +99,7 @@ def _fault_in_updates(workload: Workload, problem: Problem, actual: Sequence[Arr
     return _first_fault("update", their_moved, moved, "float64", tolerances)
 
 
-def _first_fault(
-    what: str, actual: Sequence[Array], expected: Sequence[Array], dtype: str, tolerances: Sequence[float]
-) -> str:
+def _first_fault(what: str, actual: Sequence[Array], expected: Sequence[Array], dtype: str, tolerances: Sequence[float]) -> str:
     if len(actual) != len(expected):
         return f"{len(actual)} {what}s, should be {len(expected)}"
     for index, (mine, exact, tolerance) in enumerate(zip(actual, expected, tolerances, strict=True)):

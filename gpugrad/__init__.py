@@ -83,9 +83,9 @@ from .ops.elementwise import exp2 as exp2
 from .ops.elementwise import expm1 as expm1
 from .ops.elementwise import floor as floor
 from .ops.elementwise import log as log
-from .ops.elementwise import log10 as log10
 from .ops.elementwise import log1p as log1p
 from .ops.elementwise import log2 as log2
+from .ops.elementwise import log10 as log10
 from .ops.elementwise import logaddexp as logaddexp
 from .ops.elementwise import maximum as maximum
 from .ops.elementwise import minimum as minimum
@@ -122,6 +122,7 @@ from .ops.loss import huber_loss as huber_loss
 from .ops.loss import l1_loss as l1_loss
 from .ops.loss import mse_loss as mse_loss
 from .ops.loss import multiclass_svm_loss as multiclass_svm_loss
+from .ops.random import manual_seed as manual_seed
 from .ops.reduction import all as all
 from .ops.reduction import any as any
 from .ops.reduction import argmax as argmax
@@ -149,7 +150,6 @@ from .ops.shape import to_device as to_device
 from .ops.shape import transpose as transpose
 from .ops.special import erf as erf
 from .ops.special import erfc as erfc
-from .ops.random import manual_seed as manual_seed
 from .serialization import load as load
 from .serialization import load_metadata as load_metadata
 from .serialization import save as save

@@ -172,7 +172,9 @@ def as_array(value: Any, dtype: DTypeLike | None = None, device: str | None = No
     if _is_cupy(value):
         array = value.astype(dtype, copy=copy) if dtype is not None else (value.copy() if copy else value)
         return array if device is None else to_device(array, device)
-    typed = isinstance(value, numpy.ndarray | numpy.generic) or hasattr(value, "__array_interface__") or hasattr(value, "__dlpack__")
+    typed = (
+        isinstance(value, numpy.ndarray | numpy.generic) or hasattr(value, "__array_interface__") or hasattr(value, "__dlpack__")
+    )
     try:
         array = numpy.array(value, dtype=dtype, copy=True if copy else None, subok=False)
     except (ValueError, TypeError) as error:

@@ -94,7 +94,9 @@ def linspace(
     >>> gg.linspace(0, 1, 3)
     tensor([0. , 0.5, 1. ])
     """
-    return _made(lambda xp: xp.linspace(start, stop, num, endpoint=endpoint, dtype=dtype or backend.default_dtype()), device, False)
+    return _made(
+        lambda xp: xp.linspace(start, stop, num, endpoint=endpoint, dtype=dtype or backend.default_dtype()), device, False
+    )
 
 
 def eye(n: int, m: int | None = None, k: int = 0, dtype: DTypeLike | None = None, device: str | None = None) -> Tensor:

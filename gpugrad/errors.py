@@ -94,7 +94,9 @@ def describe(value: Any) -> str:
     return f"{dtype}[{', '.join(map(str, shape))}] on {device if isinstance(device, str) else 'cuda'}{requires_grad}"
 
 
-def op_error(name: str, names: Sequence[str], inputs: Sequence[Any], params: dict[str, Any] | None, cause: Exception) -> GpugradError:
+def op_error(
+    name: str, names: Sequence[str], inputs: Sequence[Any], params: dict[str, Any] | None, cause: Exception
+) -> GpugradError:
     """The exception for an op whose forward failed: built on the failure path only, so it may take its time."""
     got = [f"    {label} = {describe(value)}" for label, value in zip(names, inputs, strict=False)]
     got += [f"    {label} = {value!r}"[:120] for label, value in (params or {}).items()]

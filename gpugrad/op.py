@@ -5,8 +5,8 @@ that its tests are generated from; the public function is made from the declared
 
 A **rule** is ``lambda F, t, <names>``: given the interpreter `F` and the cotangent `t` of the result, the cotangent of one
 input. Its parameter names say what it needs, and that is what the tape saves: an input's name, ``out``, a parameter of the
-op, ``NAME_shape``, ``NAME_dtype`` or ``NAME_device`` of an input, ``aux`` (what a fused forward returned beside its result), or, for ops on a
-list of arrays, the list's name and ``shapes``.
+op, ``NAME_shape``, ``NAME_dtype`` or ``NAME_device`` of an input, ``aux`` (what a fused forward returned beside its result),
+or, for ops on a list of arrays, the list's name and ``shapes``.
 """
 
 from __future__ import annotations
@@ -24,14 +24,25 @@ from .errors import PACKAGE, GradientError, describe, format_site, op_error, use
 from .tape import Node, Record, current_mode, log_mutation, next_index
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike as NumpyArrayLike
-
     from .tensor import Tensor as TensorType
 
-__all__ = ["ArrayLike", "Op", "Sample", "apply", "elementwise", "fused", "linear", "multilinear", "primitive", "registry", "update"]
+__all__ = [
+    "ArrayLike",
+    "Op",
+    "Sample",
+    "apply",
+    "elementwise",
+    "fused",
+    "linear",
+    "multilinear",
+    "primitive",
+    "registry",
+    "update",
+]
 
 P = ParamSpec("P")
-ArrayLike: TypeAlias = "TensorType | NumpyArrayLike | Any"
+ArrayLike: TypeAlias = Any
+"""A Tensor, a NumPy or CuPy array, a number, or a nested list of numbers. Marks the array inputs of an op."""
 Rule: TypeAlias = Callable[..., Any]
 Declared: TypeAlias = Callable[Concatenate[Any, P], Any]
 Public: TypeAlias = Callable[P, "TensorType"]
@@ -97,6 +108,8 @@ class Op:
         self.variadic = bool(lists)
         self.function = function
         self.numpy: Callable[..., Any] = functools.partial(function, numpy) if self.takes_namespace else function
+        if self.variadic and "Sequence" in str(self.signature.parameters[self.inputs[0]].annotation):
+            self.numpy = functools.partial(_gathered, self.numpy)
         self.ufunc: str | None = None
         self.cuda: str | None = None
         self.rules: tuple[Rule | None, ...] = ()
@@ -178,7 +191,9 @@ class Op:
                 calls.append("None")
         body = calls[0] if self.variadic else "(" + ", ".join(calls) + ",)"
         self.slots = tuple(slots)
-        save = eval(compile(f"lambda a, out, p, aux: ({', '.join(saves)}{',' if saves else ''})", PACKAGE + "<save>", "eval"), scope)
+        save = eval(
+            compile(f"lambda a, out, p, aux: ({', '.join(saves)}{',' if saves else ''})", PACKAGE + "<save>", "eval"), scope
+        )
         call = eval(compile(f"lambda F, t, s: {body}", PACKAGE + f"<vjp of {self.name}>", "eval"), scope)
         return Pullback(save, call)
 
@@ -198,6 +213,11 @@ class Op:
         elif base in self.inputs and property_ in ("shape", "dtype", "device"):
             return f"{property_}(a[{self.inputs.index(base)}])"
         raise TypeError(f"a rule of op {self.name!r} asks for {name!r}: neither an input, a parameter, nor out")
+
+
+def _gathered(forward: Callable[..., Any], *arrays: Any, **params: Any) -> Any:
+    """Call a forward that takes its arrays as one list."""
+    return forward(arrays, **params)
 
 
 def _dtype_of(value: Any) -> Any:
@@ -305,7 +325,6 @@ composed = Composed()
 
 def _composed(op: Op) -> Callable[..., Any]:
     """The public function of a fused op without kernels: its composition, on Tensors."""
-
     source = (
         f"def _make(F, reference):\n    def {op.name}(*args, **kwargs):\n"
         f"        return reference(F, *args, **kwargs)\n    return {op.name}\n"

@@ -147,8 +147,10 @@ class Record:
 
         arguments = [show(value) for value in self.inputs] + [f"{k}={show(v)}" for k, v in self.params.items()]
         outs = self.out if isinstance(self.out, tuple) else (self.out,)
-        target = ", ".join(map(show, outs)) if self.out is not None else "mutates " + ", ".join(
-            show(self.inputs[i]) for i in self.op.mutates(len(self.inputs))
+        target = (
+            ", ".join(map(show, outs))
+            if self.out is not None
+            else "mutates " + ", ".join(show(self.inputs[i]) for i in self.op.mutates(len(self.inputs)))
         )
         return f"{target} = {self.op.name}({', '.join(arguments)})"
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy
-from numpy.typing import DTypeLike
+from numpy.typing import DTypeLike, NDArray
 
 from . import backend
 from . import op as _op
@@ -16,6 +16,8 @@ from .interpret import RAW, TENSORS
 from .ops import activation, comparison, elementwise, indexing, linalg, reduction, shape, updates
 from .ops.reduction import Axis
 from .tape import current_mode, hand_out, leaf, log_mutation, mode_with, walk
+
+DType: TypeAlias = numpy.dtype[Any]
 
 __all__ = ["Tensor", "asarray", "tensor"]
 
@@ -113,12 +115,12 @@ class Tensor:
     @property
     def shape(self) -> tuple[int, ...]:
         """Lengths of the axes."""
-        return self._array.shape  # type: ignore[no-any-return]
+        return self._array.shape
 
     @property
-    def dtype(self) -> numpy.dtype[Any]:
+    def dtype(self) -> DType:
         """Type of the elements."""
-        return self._array.dtype  # type: ignore[no-any-return]
+        return self._array.dtype
 
     @property
     def device(self) -> str:
@@ -128,7 +130,7 @@ class Tensor:
     @property
     def ndim(self) -> int:
         """Number of axes."""
-        return self._array.ndim  # type: ignore[no-any-return]
+        return self._array.ndim
 
     @property
     def size(self) -> int:
@@ -188,16 +190,16 @@ class Tensor:
             raise ShapeError(f"item() takes a tensor with one element, got {describe(self)}\n  at {format_site(user_site())}")
         return self._array.item()
 
-    def numpy(self) -> numpy.ndarray[Any, Any]:
+    def numpy(self) -> NDArray[Any]:
         """The values as a NumPy array, without the gradient: shares memory on the CPU, copies from a GPU."""
         array = self.data
-        return backend.to_device(array, "cpu")  # type: ignore[no-any-return]
+        return backend.to_device(array, "cpu")
 
     def tolist(self) -> Any:
         """The values as nested lists of Python numbers."""
         return self._array.tolist()
 
-    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> numpy.ndarray[Any, Any]:
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
         if self._node is not None and current_mode().grad:
             raise GradientError(
                 f"turning {describe(self)} into a NumPy array would drop its gradient\n"
@@ -468,7 +470,7 @@ class Tensor:
 
     def dot(self, other: Any) -> Tensor:
         """Dot product, with NumPy's rules."""
-        return linalg.dot(self, other)  # type: ignore[no-any-return]
+        return linalg.dot(self, other)
 
     def clip(self, a_min: Any = None, a_max: Any = None) -> Tensor:
         """Values limited to [a_min, a_max]."""
@@ -534,9 +536,7 @@ def _check_differentiable(array: Any) -> None:
         )
 
 
-def tensor(
-    array: Any, dtype: DTypeLike | None = None, device: str | None = None, requires_grad: bool = False
-) -> Tensor:
+def tensor(array: Any, dtype: DTypeLike | None = None, device: str | None = None, requires_grad: bool = False) -> Tensor:
     """A Tensor with a copy of some values.
 
     Parameters

@@ -64,7 +64,8 @@ class _Trace:
             with mode_with(grad=self.nested):
                 found = walk(TENSORS, roots, self.floor, self.stop, retain)
         return [
-            found.owned(node) if node in found else self.zeros(alias) for node, alias in zip(self.nodes, self.aliases, strict=True)
+            found.owned(node) if node in found else self.zeros(alias)
+            for node, alias in zip(self.nodes, self.aliases, strict=True)
         ]
 
     @staticmethod
@@ -99,7 +100,7 @@ def _alias(name: str, primal: Any) -> Tensor:
         )
     if value._node is not None:
         with mode_with(grad=True):
-            return apply(registry["alias"], (value,))  # type: ignore[no-any-return]
+            return apply(registry["alias"], (value,))
     result = wrap(value._array)
     result._node = leaf(value._array)
     return result

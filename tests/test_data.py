@@ -39,11 +39,7 @@ IDX_CODES = {"uint8": 0x08, "int8": 0x09, "int16": 0x0B, "int32": 0x0C, "float32
 def idx_bytes(array: np.ndarray) -> bytes:
     """An IDX file put together by hand, so that the reader is not only tested against our own writer."""
     sizes = b"".join(struct.pack(">I", size) for size in array.shape)
-    return (
-        bytes([0, 0, IDX_CODES[array.dtype.name], array.ndim])
-        + sizes
-        + array.astype(array.dtype.newbyteorder(">")).tobytes()
-    )
+    return bytes([0, 0, IDX_CODES[array.dtype.name], array.ndim]) + sizes + array.astype(array.dtype.newbyteorder(">")).tobytes()
 
 
 # --- IDX: what is read
@@ -211,9 +207,7 @@ def test_missing_idx_file_is_an_os_error_with_its_name(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("dtype", ["int64", "bool", "complex64", "U3", "float16"])
 def test_write_idx_refuses_other_dtypes_and_writes_nothing(tmp_path: Path, dtype: str) -> None:
-    with pytest.raises(
-        DataError, match=rf"x\.idx: an IDX file cannot hold {re.escape(str(np.dtype(dtype)))}.*uint8, int8"
-    ):
+    with pytest.raises(DataError, match=rf"x\.idx: an IDX file cannot hold {re.escape(str(np.dtype(dtype)))}.*uint8, int8"):
         write_idx(tmp_path / "x.idx", np.zeros(2, dtype))
     assert not list(tmp_path.iterdir())
 
@@ -283,22 +277,16 @@ def test_load_mnist_refuses_mislabelled_files(tmp_path: Path) -> None:
 
     labels, images = "train-labels-idx1-ubyte", "train-images-idx3-ubyte"
     text = message(labels, np.zeros((3, 28, 28), "uint8"))
-    assert (
-        f"{labels}: found uint8 of shape (3, 28, 28) (an images file under the labels' name?), expected labels" in text
-    )
+    assert f"{labels}: found uint8 of shape (3, 28, 28) (an images file under the labels' name?), expected labels" in text
     text = message(images, np.zeros(3, "uint8"))
-    assert (
-        f"{images}: found uint8 of shape (3,) (a labels file under the images' name?), expected images: uint8" in text
-    )
+    assert f"{images}: found uint8 of shape (3,) (a labels file under the images' name?), expected images: uint8" in text
     assert "found int32 of shape (3,), expected labels: uint8" in message(labels, np.zeros(3, "int32"))
     assert "found float32 of shape (3, 28, 28), expected images" in message(images, np.zeros((3, 28, 28), "float32"))
     text = message(labels, np.zeros(2, "uint8"))
     assert re.search(rf"{images} holds 3 images, but \S+{labels} holds 2 labels; expected equal counts", text)
     assert "found label 10 at position 2, expected 0 to 9" in message(labels, np.array([1, 9, 10], "uint8"))
     text = message("t10k-images-idx3-ubyte", np.zeros((2, 28, 27), "uint8"))
-    assert re.search(
-        rf"t10k-images-idx3-ubyte: images of \(28, 27\) pixels, expected \(28, 28\) as in \S+{images}", text
-    )
+    assert re.search(rf"t10k-images-idx3-ubyte: images of \(28, 27\) pixels, expected \(28, 28\) as in \S+{images}", text)
 
 
 def test_load_mnist_names_the_damaged_file(tmp_path: Path) -> None:
@@ -336,9 +324,7 @@ def test_tensor_dataset_index_out_of_range(index: object) -> None:
         TensorDataset(np.zeros(4))[index]  # type: ignore[index]
 
 
-@pytest.mark.parametrize(
-    "index", [1.0, "a", None, (0, 1), [1.5], np.array([[0]]), np.zeros(4, bool), True, [True, False]]
-)
+@pytest.mark.parametrize("index", [1.0, "a", None, (0, 1), [1.5], np.array([[0]]), np.zeros(4, bool), True, [True, False]])
 def test_tensor_dataset_refuses_other_indices(index: object) -> None:
     with pytest.raises(DataError, match="expected an integer, a slice or a 1-D integer array"):
         TensorDataset(np.zeros(4))[index]  # type: ignore[index]

@@ -42,9 +42,7 @@ def array_views(draw: st.DrawFn) -> np.ndarray:
     dtype = np.dtype(draw(st.sampled_from(DTYPES))).newbyteorder(draw(st.sampled_from("<>")))
     array = draw(hnp.arrays(dtype, hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=4)))
     view: Callable[[np.ndarray], np.ndarray] = draw(
-        st.sampled_from(
-            [lambda a: a, lambda a: a.T, lambda a: a[..., ::-1] if a.ndim else a, lambda a: a[::2] if a.ndim else a]
-        )
+        st.sampled_from([lambda a: a, lambda a: a.T, lambda a: a[..., ::-1] if a.ndim else a, lambda a: a[::2] if a.ndim else a])
     )
     return view(array)
 
@@ -142,9 +140,7 @@ def test_checkpoint_truncated_at_any_byte_is_refused(tmp_path: Path, read: Calla
     content = path.read_bytes()
     for end in range(len(content)):
         path.write_bytes(content[:end])
-        with pytest.raises(
-            CheckpointError, match=r"x\.safetensors: truncated, damaged, or not a safetensors file: \w+"
-        ):
+        with pytest.raises(CheckpointError, match=r"x\.safetensors: truncated, damaged, or not a safetensors file: \w+"):
             read(path)
     path.write_bytes(content)
     assert read(path)
@@ -290,9 +286,7 @@ def test_everything_is_synced_in_the_right_order(tmp_path: Path, monkeypatch: py
 
 
 @pytest.mark.parametrize(("number", "raises"), [(22, False), (95, False), (5, True)])
-def test_folder_that_cannot_be_synced(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, raises: bool
-) -> None:
+def test_folder_that_cannot_be_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, raises: bool) -> None:
     fsync = os.fsync
 
     def refuse_folders(descriptor: int) -> None:

@@ -87,9 +87,7 @@ class TensorDataset:
         self.arrays = tuple(_checked_array(position, array) for position, array in enumerate(arrays))
         lengths = [array.shape[0] for array in self.arrays]
         if len(set(lengths)) > 1:
-            raise DataError(
-                f"TensorDataset: got arrays of lengths {', '.join(map(str, lengths))}, expected equal lengths"
-            )
+            raise DataError(f"TensorDataset: got arrays of lengths {', '.join(map(str, lengths))}, expected equal lengths")
 
     def __len__(self) -> int:
         return int(self.arrays[0].shape[0])
@@ -239,9 +237,7 @@ def checked_seed(seed: Any) -> int:
 def _part_sizes(lengths: Sequence[int] | Sequence[float], total: int) -> list[int]:
     if any(isinstance(length, float | np.floating) for length in lengths):
         if not all(0 <= share <= 1 for share in lengths) or not math.isclose(sum(lengths), 1, abs_tol=1e-6):
-            raise DataError(
-                f"random_split: got shares {list(lengths)} with sum {sum(lengths)}, expected shares in [0, 1], sum 1"
-            )
+            raise DataError(f"random_split: got shares {list(lengths)} with sum {sum(lengths)}, expected shares in [0, 1], sum 1")
         # The ends are rounded, not the sizes: then the parts cannot but fit together.
         ends = np.cumsum([0.0, *lengths])
         return [int(size) for size in np.diff(np.rint(ends / ends[-1] * total))]

@@ -131,8 +131,7 @@ def write_idx(path: str | os.PathLike[str], array: ArrayLike, compress: bool = F
     code = _CODES.get(values.dtype.name)
     if code is None:
         raise DataError(
-            f"{os.fspath(path)}: an IDX file cannot hold {values.dtype}; convert with astype() to one of "
-            f"{', '.join(_CODES)}"
+            f"{os.fspath(path)}: an IDX file cannot hold {values.dtype}; convert with astype() to one of {', '.join(_CODES)}"
         )
     if any(size >= 2**32 for size in values.shape):
         raise DataError(f"{os.fspath(path)}: an IDX file cannot hold shape {values.shape}: sizes must be below 2**32")

@@ -85,9 +85,7 @@ def load_mnist(folder: str | os.PathLike[str]) -> MNIST:
             )
     train, test = arrays["train_images"].shape[1:], arrays["test_images"].shape[1:]
     if train != test:
-        raise DataError(
-            f"{paths['test_images']}: images of {test} pixels, expected {train} as in {paths['train_images']}"
-        )
+        raise DataError(f"{paths['test_images']}: images of {test} pixels, expected {train} as in {paths['train_images']}")
     return MNIST(**arrays)
 
 
@@ -102,9 +100,7 @@ def _find_mnist(folder: Path) -> dict[str, Path]:
         else:
             missing.append(stem)
     if missing:
-        raise DataError(
-            f"{folder}: no such files: {', '.join(missing)} (looked for each also as NAME.idxN-ubyte, and with .gz)"
-        )
+        raise DataError(f"{folder}: no such files: {', '.join(missing)} (looked for each also as NAME.idxN-ubyte, and with .gz)")
     return found
 
 
@@ -112,9 +108,7 @@ def _read_images(path: Path) -> NDArray[np.uint8]:
     images = read_idx(path)
     if images.dtype != np.uint8 or images.ndim != 3:
         hint = " (a labels file under the images' name?)" if images.ndim == 1 else ""
-        raise DataError(
-            f"{path}: found {images.dtype} of shape {images.shape}{hint}, expected images: uint8 with 3 dimensions"
-        )
+        raise DataError(f"{path}: found {images.dtype} of shape {images.shape}{hint}, expected images: uint8 with 3 dimensions")
     return images
 
 
@@ -122,9 +116,7 @@ def _read_labels(path: Path) -> NDArray[np.uint8]:
     labels = read_idx(path)
     if labels.dtype != np.uint8 or labels.ndim != 1:
         hint = " (an images file under the labels' name?)" if labels.ndim == 3 else ""
-        raise DataError(
-            f"{path}: found {labels.dtype} of shape {labels.shape}{hint}, expected labels: uint8 with 1 dimension"
-        )
+        raise DataError(f"{path}: found {labels.dtype} of shape {labels.shape}{hint}, expected labels: uint8 with 1 dimension")
     wrong = np.flatnonzero(labels > 9)
     if wrong.size:
         raise DataError(f"{path}: found label {labels[wrong[0]]} at position {wrong[0]}, expected 0 to 9")

@@ -38,6 +38,7 @@ class Parameter(Tensor):
     __slots__ = ()
 
     def __new__(cls, data: Any, requires_grad: bool = True) -> Parameter:
+        """Wrap an array, without a copy."""
         self = object.__new__(cls)
         self._array, self._node = asarray(data)._array, None
         if requires_grad:
@@ -58,6 +59,7 @@ class Buffer(Tensor):
     __slots__ = ()
 
     def __new__(cls, data: Any) -> Buffer:
+        """Wrap an array, without a copy."""
         self = object.__new__(cls)
         self._array, self._node = asarray(data)._array, None
         return self
@@ -93,6 +95,7 @@ class Module:
         raise NotImplementedError(f"{type(self).__name__} needs a method forward(self, ...)")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call `forward`."""
         return self.forward(*args, **kwargs)
 
     # --- what it is made of ---

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any
 
 from ..op import ArrayLike, elementwise
 from .samples import array, binary, calls, unary
 
-if TYPE_CHECKING:
-    from ..tensor import Tensor
-
 
 @elementwise(ufunc="equal", cuda="{x} == {y}", samples=binary())
-def equal(x: ArrayLike, y: ArrayLike) -> Tensor:
+def equal(x: ArrayLike, y: ArrayLike) -> Any:
     """``x == y``, elementwise (`numpy.equal`).
 
     >>> import gpugrad as gg
@@ -22,7 +19,7 @@ def equal(x: ArrayLike, y: ArrayLike) -> Tensor:
 
 
 @elementwise(ufunc="not_equal", cuda="{x} != {y}", samples=binary())
-def not_equal(x: ArrayLike, y: ArrayLike) -> Tensor:
+def not_equal(x: ArrayLike, y: ArrayLike) -> Any:
     """``x != y``, elementwise (`numpy.not_equal`).
 
     >>> import gpugrad as gg
@@ -32,7 +29,7 @@ def not_equal(x: ArrayLike, y: ArrayLike) -> Tensor:
 
 
 @elementwise(ufunc="less", cuda="{x} < {y}", samples=binary())
-def less(x: ArrayLike, y: ArrayLike) -> Tensor:
+def less(x: ArrayLike, y: ArrayLike) -> Any:
     """``x < y``, elementwise (`numpy.less`).
 
     >>> import gpugrad as gg
@@ -42,7 +39,7 @@ def less(x: ArrayLike, y: ArrayLike) -> Tensor:
 
 
 @elementwise(ufunc="less_equal", cuda="{x} <= {y}", samples=binary())
-def less_equal(x: ArrayLike, y: ArrayLike) -> Tensor:
+def less_equal(x: ArrayLike, y: ArrayLike) -> Any:
     """``x <= y``, elementwise (`numpy.less_equal`).
 
     >>> import gpugrad as gg
@@ -52,7 +49,7 @@ def less_equal(x: ArrayLike, y: ArrayLike) -> Tensor:
 
 
 @elementwise(ufunc="greater", cuda="{x} > {y}", samples=binary())
-def greater(x: ArrayLike, y: ArrayLike) -> Tensor:
+def greater(x: ArrayLike, y: ArrayLike) -> Any:
     """``x > y``, elementwise (`numpy.greater`).
 
     >>> import gpugrad as gg
@@ -62,7 +59,7 @@ def greater(x: ArrayLike, y: ArrayLike) -> Tensor:
 
 
 @elementwise(ufunc="greater_equal", cuda="{x} >= {y}", samples=binary())
-def greater_equal(x: ArrayLike, y: ArrayLike) -> Tensor:
+def greater_equal(x: ArrayLike, y: ArrayLike) -> Any:
     """``x >= y``, elementwise (`numpy.greater_equal`).
 
     >>> import gpugrad as gg
@@ -72,7 +69,7 @@ def greater_equal(x: ArrayLike, y: ArrayLike) -> Tensor:
 
 
 @elementwise(ufunc="logical_and", cuda="{x} && {y}", samples=binary())
-def logical_and(x: ArrayLike, y: ArrayLike) -> Tensor:
+def logical_and(x: ArrayLike, y: ArrayLike) -> Any:
     """Both are true, elementwise (`numpy.logical_and`); ``x & y`` on boolean tensors.
 
     >>> import gpugrad as gg
@@ -82,7 +79,7 @@ def logical_and(x: ArrayLike, y: ArrayLike) -> Tensor:
 
 
 @elementwise(ufunc="logical_or", cuda="{x} || {y}", samples=binary())
-def logical_or(x: ArrayLike, y: ArrayLike) -> Tensor:
+def logical_or(x: ArrayLike, y: ArrayLike) -> Any:
     """At least one is true, elementwise (`numpy.logical_or`); ``x | y`` on boolean tensors.
 
     >>> import gpugrad as gg
@@ -92,7 +89,7 @@ def logical_or(x: ArrayLike, y: ArrayLike) -> Tensor:
 
 
 @elementwise(ufunc="logical_xor", samples=binary())
-def logical_xor(x: ArrayLike, y: ArrayLike) -> Tensor:
+def logical_xor(x: ArrayLike, y: ArrayLike) -> Any:
     """Exactly one is true, elementwise (`numpy.logical_xor`).
 
     >>> import gpugrad as gg
@@ -102,7 +99,7 @@ def logical_xor(x: ArrayLike, y: ArrayLike) -> Tensor:
 
 
 @elementwise(ufunc="logical_not", cuda="!{x}", samples=unary())
-def logical_not(x: ArrayLike) -> Tensor:
+def logical_not(x: ArrayLike) -> Any:
     """Not true, elementwise (`numpy.logical_not`); ``~x`` on boolean tensors.
 
     >>> import gpugrad as gg
@@ -112,7 +109,7 @@ def logical_not(x: ArrayLike) -> Tensor:
 
 
 @elementwise(ufunc="isnan", cuda="isnan({x})", samples=unary())
-def isnan(x: ArrayLike) -> Tensor:
+def isnan(x: ArrayLike) -> Any:
     """Whether not a number, elementwise (`numpy.isnan`).
 
     >>> import gpugrad as gg
@@ -122,7 +119,7 @@ def isnan(x: ArrayLike) -> Tensor:
 
 
 @elementwise(ufunc="isinf", cuda="isinf({x})", samples=unary())
-def isinf(x: ArrayLike) -> Tensor:
+def isinf(x: ArrayLike) -> Any:
     """Whether infinite, elementwise (`numpy.isinf`).
 
     >>> import gpugrad as gg
@@ -132,7 +129,7 @@ def isinf(x: ArrayLike) -> Tensor:
 
 
 @elementwise(ufunc="isfinite", cuda="isfinite({x})", samples=unary())
-def isfinite(x: ArrayLike) -> Tensor:
+def isfinite(x: ArrayLike) -> Any:
     """Whether neither infinite nor nan, elementwise (`numpy.isfinite`).
 
     >>> import gpugrad as gg
@@ -140,11 +137,12 @@ def isfinite(x: ArrayLike) -> Tensor:
     tensor([ True, False])
     """
 
+
 _BOOLEANS = calls(lambda rng: ((array(rng, 3, 4) > 0, array(rng, 4) > 0), {}), lambda rng: ((rng.integers(0, 9, 4), 5), {}))
 
 
 @elementwise(ufunc="bitwise_and", cuda="{x} & {y}", samples=_BOOLEANS)
-def bitwise_and(x: ArrayLike, y: ArrayLike) -> Tensor:
+def bitwise_and(x: ArrayLike, y: ArrayLike) -> Any:
     """``x & y`` of booleans or integers (`numpy.bitwise_and`).
 
     >>> import gpugrad as gg
@@ -154,7 +152,7 @@ def bitwise_and(x: ArrayLike, y: ArrayLike) -> Tensor:
 
 
 @elementwise(ufunc="bitwise_or", cuda="{x} | {y}", samples=_BOOLEANS)
-def bitwise_or(x: ArrayLike, y: ArrayLike) -> Tensor:
+def bitwise_or(x: ArrayLike, y: ArrayLike) -> Any:
     """``x | y`` of booleans or integers (`numpy.bitwise_or`).
 
     >>> import gpugrad as gg
@@ -164,7 +162,7 @@ def bitwise_or(x: ArrayLike, y: ArrayLike) -> Tensor:
 
 
 @elementwise(ufunc="bitwise_xor", cuda="{x} ^ {y}", samples=_BOOLEANS)
-def bitwise_xor(x: ArrayLike, y: ArrayLike) -> Tensor:
+def bitwise_xor(x: ArrayLike, y: ArrayLike) -> Any:
     """``x ^ y`` of booleans or integers (`numpy.bitwise_xor`).
 
     >>> import gpugrad as gg
@@ -174,7 +172,7 @@ def bitwise_xor(x: ArrayLike, y: ArrayLike) -> Tensor:
 
 
 @elementwise(ufunc="invert", samples=calls(lambda rng: ((array(rng, 3, 4) > 0,), {})))
-def invert(x: ArrayLike) -> Tensor:
+def invert(x: ArrayLike) -> Any:
     """``~x``: not, for booleans; all bits flipped, for integers (`numpy.invert`).
 
     >>> import gpugrad as gg

@@ -13,7 +13,9 @@ from .samples import array, calls
 def is_basic(index: Any) -> bool:
     """Whether an index only slices: every element of the array is picked at most once, and the result is a view."""
     parts = index if isinstance(index, tuple) else (index,)
-    return all(part is None or part is Ellipsis or isinstance(part, slice | int) and not isinstance(part, bool) for part in parts)
+    return all(
+        part is None or part is Ellipsis or (isinstance(part, slice | int) and not isinstance(part, bool)) for part in parts
+    )
 
 
 _INDICES: tuple[Any, ...] = (
@@ -44,10 +46,7 @@ def getitem(xp: Any, x: ArrayLike, index: Any) -> Any:
 @linear(
     transpose=lambda F, t, index: F.getitem(t, index),
     samples=calls(
-        *[
-            lambda rng, index=index: ((array(rng, *numpy.zeros((3, 4))[index].shape), index, (3, 4)), {})  # type: ignore[misc]
-            for index in _INDICES
-        ]
+        *[lambda rng, index=index: ((array(rng, *numpy.zeros((3, 4))[index].shape), index, (3, 4)), {}) for index in _INDICES]
     ),
 )
 def index_add_zeros(xp: Any, x: ArrayLike, index: Any, shape: tuple[int, ...]) -> Any:

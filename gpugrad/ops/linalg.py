@@ -82,7 +82,7 @@ def dot(x: ArrayLike, y: ArrayLike) -> Any:
     x_ndim, y_ndim = numpy.ndim(x) if not hasattr(x, "ndim") else x.ndim, numpy.ndim(y) if not hasattr(y, "ndim") else y.ndim
     if x_ndim == 0 or y_ndim == 0:
         return elementwise.multiply(x, y)
-    if x_ndim <= 2 and y_ndim <= 2 or y_ndim == 1:
+    if (x_ndim <= 2 and y_ndim <= 2) or y_ndim == 1:
         return matmul(x, y)
     x_shape, y_shape = numpy.shape(x), numpy.shape(y)
     if x_shape[-1] != y_shape[-2]:

@@ -40,7 +40,7 @@ def manual_seed(seed: int) -> None:
     _generator.bit_generator.state = fresh.state
 
 
-def _draw(xp: Any, name: str, shape: Any, dtype: DTypeLike, generator: numpy.random.Generator | None) -> Any:
+def _draw(xp: Any, name: str, shape: Any, dtype: DTypeLike | None, generator: numpy.random.Generator | None) -> Any:
     dtype = numpy.dtype(dtype or numpy.float32)
     draw = getattr(generator or _generator, name)
     direct = dtype if dtype.itemsize in (4, 8) else numpy.dtype(numpy.float32)
@@ -48,13 +48,13 @@ def _draw(xp: Any, name: str, shape: Any, dtype: DTypeLike, generator: numpy.ran
 
 
 @primitive(samples=calls())
-def random_normal(xp: Any, shape: Any, dtype: DTypeLike = None, generator: numpy.random.Generator | None = None) -> Any:
+def random_normal(xp: Any, shape: Any, dtype: DTypeLike | None = None, generator: numpy.random.Generator | None = None) -> Any:
     """Standard normal numbers (`numpy.random.Generator.standard_normal`)."""
     return _draw(xp, "standard_normal", shape, dtype, generator)
 
 
 @primitive(samples=calls())
-def random_uniform(xp: Any, shape: Any, dtype: DTypeLike = None, generator: numpy.random.Generator | None = None) -> Any:
+def random_uniform(xp: Any, shape: Any, dtype: DTypeLike | None = None, generator: numpy.random.Generator | None = None) -> Any:
     """Uniform numbers in [0, 1) (`numpy.random.Generator.random`)."""
     return _draw(xp, "random", shape, dtype, generator)
 
@@ -63,7 +63,7 @@ def normal(
     shape: int | tuple[int, ...],
     mean: float = 0.0,
     std: float = 1.0,
-    dtype: DTypeLike = None,
+    dtype: DTypeLike | None = None,
     generator: numpy.random.Generator | None = None,
 ) -> Tensor:
     """Normal numbers.
@@ -80,7 +80,7 @@ def uniform(
     shape: int | tuple[int, ...],
     low: float = 0.0,
     high: float = 1.0,
-    dtype: DTypeLike = None,
+    dtype: DTypeLike | None = None,
     generator: numpy.random.Generator | None = None,
 ) -> Tensor:
     """Uniform numbers in [low, high).
@@ -92,5 +92,3 @@ def uniform(
     """
     out = random_uniform(shape, dtype, generator)
     return out if low == 0 and high == 1 else out * (high - low) + low
-
-

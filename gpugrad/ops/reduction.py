@@ -134,14 +134,20 @@ def logsumexp(xp: Any, x: ArrayLike, axis: Axis = None, keepdims: bool = False) 
 
     >>> import gpugrad as gg
     >>> gg.logsumexp([1000.0, 1000.0])
-    tensor(1000.6931)
+    tensor(1000.6932)
     """
     x = xp.asarray(x)
     largest = xp.max(x, axis=axis, keepdims=True)
     largest = xp.where(xp.isfinite(largest), largest, xp.zeros_like(largest))
     with _quiet():
         out = xp.log(xp.sum(xp.exp(x - largest), axis=axis, keepdims=True)) + largest
-    return out if keepdims else out.reshape(xp.sum(x[:0] if x.ndim else x, axis=axis).shape) if axis is None else xp.squeeze(out, axis)
+    return (
+        out
+        if keepdims
+        else out.reshape(xp.sum(x[:0] if x.ndim else x, axis=axis).shape)
+        if axis is None
+        else xp.squeeze(out, axis)
+    )
 
 
 def _quiet() -> Any:

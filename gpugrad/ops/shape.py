@@ -243,9 +243,7 @@ def cast(xp: Any, x: ArrayLike, dtype: DTypeLike) -> Any:
     return xp.asarray(x).astype(dtype)
 
 
-@linear(
-    transpose=lambda F, t, x_device: F.to_device(t, x_device), samples=calls(lambda rng: ((array(rng, 3, 4), "cpu"), {}))
-)
+@linear(transpose=lambda F, t, x_device: F.to_device(t, x_device), samples=calls(lambda rng: ((array(rng, 3, 4), "cpu"), {})))
 def to_device(xp: Any, x: ArrayLike, device: str) -> Any:
     """On another device; the cotangent comes back to the first one.
 

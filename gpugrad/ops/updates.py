@@ -102,7 +102,15 @@ def sgd_momentum_(
 
 
 def _adam_block(
-    xp: Any, arrays: tuple[Any, ...], rate: float, t: float, betas: tuple[float, float], eps: float, decay: float, decoupled: bool, maximize: bool
+    xp: Any,
+    arrays: tuple[Any, ...],
+    rate: float,
+    t: float,
+    betas: tuple[float, float],
+    eps: float,
+    decay: float,
+    decoupled: bool,
+    maximize: bool,
 ) -> None:
     """Adam on one block: parameter, gradient, moments, and for AMSGrad the largest second moment so far."""
     p, g, m, v, *largest = arrays
