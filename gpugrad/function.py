@@ -42,6 +42,7 @@ class _FunctionOp:
     """Stands in a node's `op` for a Function class."""
 
     kind = "function"
+    lends = True
     variadic = True
     inputs: tuple[str, ...] = ()
     jvp = None

@@ -91,6 +91,8 @@ class Op:
         For fused ops: the composition ``reference(F, *inputs, **params)`` that defines the op.
     mutates : callable or None
         For updates: which of n inputs are changed in place.
+    lends : bool
+        Whether a rule may give out an array that others hold, other than the cotangent it got.
     """
 
     def __init__(self, name: str, kind: str, function: Callable[..., Any], samples: Samples | None = None) -> None:
@@ -117,6 +119,7 @@ class Op:
         self.reference: Callable[..., Any] | None = None
         self.has_aux = False
         self.mutates: Callable[[int], Iterable[int]] | None = None
+        self.lends = False
         self.public: Callable[..., Any] = self._make_public()
         self._pullbacks: dict[int, Pullback | None] = {}
         if name in registry:
@@ -205,7 +208,7 @@ class Op:
             return f"p[{name!r}]"
         if self.variadic:
             if name == self.inputs[0]:
-                return "a"
+                return "tuple(a)"
             if name == "shapes":
                 return "tuple(map(shape, a))"
         elif name in self.inputs:
@@ -326,12 +329,13 @@ composed = Composed()
 def _composed(op: Op) -> Callable[..., Any]:
     """The public function of a fused op without kernels: its composition, on Tensors."""
     source = (
-        f"def _make(F, reference):\n    def {op.name}(*args, **kwargs):\n"
-        f"        return reference(F, *args, **kwargs)\n    return {op.name}\n"
+        f"def _make(F, reference, as_array):\n    def {op.name}(*args, **kwargs):\n"
+        f"        return reference(F, *[as_array(a) if type(a) is list else a for a in args], **kwargs)\n"
+        f"    return {op.name}\n"
     )
     scope: dict[str, Any] = {}
     exec(compile(source, PACKAGE + f"<{op.name}>", "exec"), op.function.__globals__, scope)
-    made: Callable[..., Any] = scope["_make"](composed, op.function)
+    made: Callable[..., Any] = scope["_make"](composed, op.function, backend.as_array)
     functools.update_wrapper(made, op.function)
     made.__signature__ = op.signature  # type: ignore[attr-defined]
     made.op = op  # type: ignore[attr-defined]
@@ -370,49 +374,37 @@ def apply(op: Op, inputs: tuple[Any, ...], params: dict[str, Any] = NO_PARAMS) -
     -------
     Tensor, tuple of Tensors, or None for an update
     """
-    mask = 0
-    if len(inputs) == 2:  # unrolled: 0.15 us of the 1.1 us that a recorded two-input op costs
-        x, y = inputs
-        p = q = None
+    mask, bit = 0, 1
+    arrays: list[Any] = []
+    parents: list[Node | None] = []
+    for x in inputs:
         if isinstance(x, Tensor):
-            p, x = x._node, x._array
-            if p is not None:
-                mask = 1
-        elif type(x) is list or type(x) is tuple:
-            x = backend.as_array(x)
-        if isinstance(y, Tensor):
-            q, y = y._node, y._array
-            if q is not None:
-                mask |= 2
-        elif type(y) is list or type(y) is tuple:
-            y = backend.as_array(y)
-        arrays: tuple[Any, ...] = (x, y)
-        parents: tuple[Node | None, ...] = (p, q)
-    else:
-        arrays = tuple(
-            [x._array if isinstance(x, Tensor) else backend.as_array(x) if type(x) in (list, tuple) else x for x in inputs]
-        )
-        parents = tuple([x._node if isinstance(x, Tensor) else None for x in inputs])
-        for bit, node in enumerate(parents):
+            arrays.append(x._array)
+            node = x._node
+            parents.append(node)
             if node is not None:
-                mask |= 1 << bit
+                mask |= bit
+        else:
+            arrays.append(backend.as_array(x) if type(x) is list or type(x) is tuple else x)
+            parents.append(None)
+        bit += bit
     mode = current_mode()
     try:
-        out = op.numpy(*arrays, **params)
+        out = op.numpy(*arrays, **params) if params else op.numpy(*arrays)
     except Exception as error:
         raise _explain(op, inputs, params, error) from (error if type(error) not in (ValueError, TypeError) else None)
     aux = None
     if type(out) is not _ndarray:
         if op.mutates is not None:
-            _log_update(op, arrays, mask, mode)
+            _log_update(op, arrays)
             if mode.records is not None:
-                mode.records.append(Record(op, arrays, params, None))
+                mode.records.append(Record(op, tuple(arrays), params, None))
             return None
         if op.has_aux:
             out, aux = out
         out = numpy.asarray(out)
     if mode.records is not None:
-        mode.records.append(Record(op, arrays, params, out))
+        mode.records.append(Record(op, tuple(arrays), params, out))
     result = _new(Tensor)
     result._array = out
     result._node = None
@@ -435,7 +427,7 @@ def apply(op: Op, inputs: tuple[Any, ...], params: dict[str, Any] = NO_PARAMS) -
     return result
 
 
-def _log_update(op: Op, arrays: tuple[Any, ...], mask: int, mode: Any) -> None:
+def _log_update(op: Op, arrays: Sequence[Any]) -> None:
     assert op.mutates is not None
     log_mutation([arrays[i] for i in op.mutates(len(arrays))])
 

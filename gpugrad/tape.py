@@ -11,7 +11,7 @@ import functools
 import itertools
 import weakref
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from heapq import heappop, heappush
@@ -184,7 +184,7 @@ class Node:
     ----------
     index : int
         Order of creation.
-    op, params, parents : Op, dict, tuple of (Node or None)
+    op, params, parents : Op, dict, sequence of (Node or None)
         What ran, with what, on whose results; None for an input that needs no gradient.
     pullback, saved : Pullback, tuple
         The joined vjp rules and the values that they named; `saved` is None once the tape was freed.
@@ -199,7 +199,7 @@ class Node:
     index: int
     op: Any
     params: dict[str, Any]
-    parents: tuple[Node | None, ...]
+    parents: Sequence[Node | None]
     pullback: Any
     saved: tuple[Any, ...] | None
     shape: tuple[int, ...]
@@ -226,17 +226,15 @@ def leaf(array: Any) -> Node:
 
 
 class Cotangents(dict[Node, Any]):
-    """Leaf nodes and their cotangents, as `walk` found them, and which of the arrays others hold as well."""
+    """Leaf nodes and their cotangents, as `walk` found them, and for which of them the array may be held elsewhere too."""
 
-    shared: set[int]
+    borrowed: set[Node]
 
     def owned(self, node: Node) -> Any:
         """The cotangent of a leaf as an array that nobody else holds."""
         cotangent = self[node]
         array = getattr(cotangent, "_array", cotangent)
-        if id(cotangent) in self.shared or not isinstance(getattr(array, "base", 0), type(None)):
-            return cotangent.copy()
-        return cotangent
+        return cotangent.copy() if node in self.borrowed or array.base is not None else cotangent
 
 
 def walk(F: Any, roots: Iterable[tuple[Node, Any]], floor: int = 0, stop: int = 0, retain: bool = False) -> Cotangents:
@@ -261,12 +259,12 @@ def walk(F: Any, roots: Iterable[tuple[Node, Any]], floor: int = 0, stop: int = 
         A cotangent for every leaf that was reached.
     """
     pending = Cotangents()
-    shared = pending.shared = set()
+    borrowed = pending.borrowed = set()
     heap: list[tuple[int, Node]] = []
     get = pending.get
     node: Node | None = None
     for node, cotangent in roots:
-        shared.add(id(cotangent))
+        borrowed.add(node)
         if node in pending:
             pending[node] = pending[node] + cotangent
         else:
@@ -285,14 +283,15 @@ def walk(F: Any, roots: Iterable[tuple[Node, Any]], floor: int = 0, stop: int = 
                     _check_unchanged(node, saved)
                 pullback = node.pullback if not floor else _above(node, floor)
                 grads = pullback.call(F, t, saved) if F.raw else F.pull(node, pullback, t, saved)
+                lends = node.op.lends
                 if not retain:
                     node.saved = None
                 saved = None
-                for parent, g in zip(node.parents, grads, strict=True):
+                for parent, g in zip(node.parents, grads):
                     if g is None or parent is None or parent.index < floor:
                         continue
-                    if g is t:
-                        shared.add(id(g))
+                    if g is t or lends:
+                        borrowed.add(parent)
                     if g.shape != parent.shape:
                         g = F.sum_to(g, parent.shape)
                     if g.dtype is not parent.dtype and g.dtype != parent.dtype:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any, TypeAlias
 
 import numpy
@@ -275,7 +275,12 @@ class Tensor:
             If nothing here requires a gradient; if `gradient` is needed and missing; if the tape was freed by an earlier
             backward; if an array that the tape saved was changed since.
         """
-        backward([self], [gradient], retain_graph, create_graph)
+        cotangent = _cotangent(self, gradient)
+        retain = create_graph if retain_graph is None else retain_graph
+        if create_graph or current_mode().records is not None:
+            _backward_recorded(self, cotangent, retain, create_graph)
+        else:
+            _backward_raw(self, cotangent, retain)
 
     # --- changing it ---
 
@@ -593,9 +598,14 @@ def _stacked(value: Any) -> Any:
 # --- backward -----------------------------------------------------------------------------------------------------
 
 
-def cotangent_of(output: Tensor, gradient: Any) -> Any:
-    """The cotangent to start from: `gradient` with the output's shape and dtype, or one for a single element."""
+def _cotangent(output: Tensor, gradient: Any) -> Any:
+    """The raw array or Tensor to start from: `gradient` with the output's shape and dtype, or one for a single element."""
     array = output._array
+    if output._node is None:
+        raise GradientError(
+            f"backward from {describe(output)}, which was computed from nothing that requires a gradient\n"
+            f"  make an input with requires_grad=True, and compute outside no_grad\n  at {format_site(user_site())}"
+        )
     if gradient is None:
         if array.size != 1:
             raise GradientError(
@@ -604,50 +614,28 @@ def cotangent_of(output: Tensor, gradient: Any) -> Any:
             )
         return backend.namespace_of(array).ones(array.shape, array.dtype)
     given = asarray(gradient)
-    if given.shape != array.shape:
-        raise ShapeError(
-            f"gradient= has shape {given.shape}, but the output has shape {array.shape}\n  at {format_site(user_site())}"
-        )
+    if given.shape != array.shape or given.device != output.device:
+        raise ShapeError(f"gradient= is {describe(given)}, but the output is {describe(output)}\n  at {format_site(user_site())}")
     return given if given.dtype == array.dtype else given.astype(array.dtype)
 
 
-def backward(
-    outputs: Sequence[Tensor], gradients: Sequence[Any], retain_graph: bool | None = None, create_graph: bool = False
-) -> None:
-    """Add the gradients of several outputs to the leaves they were computed from (`torch.autograd.backward`)."""
-    roots = []
-    mode = current_mode()
-    raw = not create_graph and mode.records is None
-    for output, gradient in zip(outputs, gradients, strict=True):
-        if output._node is None:
-            raise GradientError(
-                f"backward from {describe(output)}, which was computed from nothing that requires a gradient\n"
-                f"  make an input with requires_grad=True, and compute outside no_grad\n  at {format_site(user_site())}"
-            )
-        cotangent = cotangent_of(output, gradient)
-        if raw:
-            cotangent = cotangent._array if isinstance(cotangent, Tensor) else cotangent
-        elif not isinstance(cotangent, Tensor):
-            cotangent = wrap(cotangent)
-        roots.append((output._node, cotangent))
-    retain = create_graph if retain_graph is None else retain_graph
-    if raw:
-        found = walk(RAW, roots, retain=retain)
-    else:
-        with mode_with(grad=create_graph):
-            found = walk(TENSORS, roots, retain=retain)
+def _backward_raw(output: Tensor, cotangent: Any, retain: bool) -> None:
+    """First order, on raw arrays: the fast path."""
+    start = cotangent._array if isinstance(cotangent, Tensor) else cotangent
+    found = walk(RAW, ((output._node, start),), retain=retain)
     for node in found:
-        grad = found.owned(node)
-        previous = node.grad
-        if raw:
-            grad = wrap(grad if previous is None else previous._array + grad) if not _recorded(previous) else previous + grad
-            if grad._array.__class__ is not numpy.ndarray and isinstance(grad._array, numpy.generic):
-                grad._array = numpy.asarray(grad._array)
-        elif previous is not None:
-            with mode_with(grad=create_graph):
-                grad = previous + grad
-        node.grad = grad
+        grad, previous = found.owned(node), node.grad
+        if previous is None:
+            node.grad = wrap(grad if isinstance(grad, numpy.ndarray) else backend.as_array(grad))
+        else:
+            node.grad = previous + grad
 
 
-def _recorded(grad: Tensor | None) -> bool:
-    return grad is not None and grad._node is not None
+def _backward_recorded(output: Tensor, cotangent: Any, retain: bool, create_graph: bool) -> None:
+    """Any order, on Tensors, through `apply`."""
+    start = cotangent if isinstance(cotangent, Tensor) else wrap(cotangent)
+    with mode_with(grad=create_graph):
+        found = walk(TENSORS, ((output._node, start),), retain=retain)
+        for node in found:
+            grad, previous = found.owned(node), node.grad
+            node.grad = grad if previous is None else previous + grad

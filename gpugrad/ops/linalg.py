@@ -142,7 +142,7 @@ def linear(xp: Any, x: ArrayLike, weight: ArrayLike, bias: ArrayLike | None = No
     Tensor of shape (..., out_features)
 
     >>> import gpugrad as gg
-    >>> gg.linear([[1.0, 2.0]], gg.tensor([[3.0, 4.0]]), gg.tensor([0.5]))
+    >>> gg.nn.functional.linear([[1.0, 2.0]], gg.tensor([[3.0, 4.0]]), gg.tensor([0.5]))
     tensor([[11.5]])
     """
     if x.ndim == 0 or x.shape[-1] != weight.shape[-1] or weight.ndim != 2:

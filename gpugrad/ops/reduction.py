@@ -29,7 +29,7 @@ def count_reduced(shape: tuple[int, ...], axis: Axis) -> int:
 
 def _spread(F: Any, t: Any, x_shape: tuple[int, ...], axis: Axis) -> Any:
     """The transpose of a sum: the cotangent repeated along the reduced axes."""
-    return F.broadcast_to(F.reshape(t, kept_shape(x_shape, axis)), x_shape)
+    return F.broadcast_to(t if axis is None else F.reshape(t, kept_shape(x_shape, axis)), x_shape)
 
 
 @linear(transpose=lambda F, t, x_shape, axis: _spread(F, t, x_shape, axis), samples=reductions())

@@ -127,6 +127,10 @@ def broadcast_to(xp: Any, x: ArrayLike, shape: Shape) -> Any:
     tensor([[1., 2.],
             [1., 2.]])
     """
+    if xp is numpy and isinstance(x, numpy.ndarray) and x.size == 1 and isinstance(shape, tuple) and len(shape) >= x.ndim:
+        spread = numpy.ndarray(shape, x.dtype, x, 0, (0,) * len(shape))  # a fifth of the time: a loss's first step back
+        spread.flags.writeable = False
+        return spread
     return xp.broadcast_to(x, shape)
 
 
