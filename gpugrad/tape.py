@@ -44,10 +44,13 @@ class Mode:
 
     def but(self, **changes: Any) -> Mode:
         """This mode with some fields changed."""
-        return Mode(**{"grad": self.grad, "records": self.records, "tracing": self.tracing} | changes)
+        fields = {"grad": self.grad, "records": self.records, "tracing": self.tracing}
+        fields.update(changes)
+        return Mode(**fields)
 
 
-_mode: ContextVar[Mode] = ContextVar("gpugrad_mode", default=Mode())  # noqa: B039 -- a Mode is never mutated
+_DEFAULT, _NO_GRAD = Mode(), Mode(grad=False)
+_mode: ContextVar[Mode] = ContextVar("gpugrad_mode", default=_DEFAULT)  # noqa: B039 -- a Mode is never mutated
 current_mode = _mode.get
 
 
@@ -71,7 +74,9 @@ class _GradSwitch:
         self._tokens: list[Any] = []
 
     def __enter__(self) -> None:
-        self._tokens.append(_mode.set(_mode.get().but(grad=self._grad)))
+        mode = _mode.get()
+        changed = _NO_GRAD if mode is _DEFAULT and not self._grad else mode.but(grad=self._grad)
+        self._tokens.append(_mode.set(changed))
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         _mode.reset(self._tokens.pop())
@@ -368,12 +373,13 @@ def log_mutation(arrays: Iterable[Any]) -> None:
     _last_mutation = index = next_index()
     site = user_site()
     for array in arrays:
-        owner = _owner(array)
+        owner = array if array.base is None else _owner(array)
         key = id(owner)
         known = _mutations.get(key)
         reference = known[0] if known is not None and known[0]() is owner else _watch(owner, key)
         _mutations[key] = (reference, index, site)
-        _handed_out.pop(key, None)
+        if _handed_out:
+            _handed_out.pop(key, None)
 
 
 def _watch(owner: Any, key: int) -> weakref.ref[Any]:

@@ -623,12 +623,15 @@ def _backward_raw(output: Tensor, cotangent: Any, retain: bool) -> None:
     """First order, on raw arrays: the fast path."""
     start = cotangent._array if isinstance(cotangent, Tensor) else cotangent
     found = walk(RAW, ((output._node, start),), retain=retain)
-    for node in found:
-        grad, previous = found.owned(node), node.grad
-        if previous is None:
-            node.grad = wrap(grad if isinstance(grad, numpy.ndarray) else backend.as_array(grad))
-        else:
+    borrowed = found.borrowed
+    for node, grad in found.items():
+        previous = node.grad
+        if previous is not None:
             node.grad = previous + grad
+            continue
+        if node in borrowed or grad.base is not None:
+            grad = grad.copy()
+        node.grad = wrap(grad if grad.__class__ is numpy.ndarray else backend.as_array(grad))
 
 
 def _backward_recorded(output: Tensor, cotangent: Any, retain: bool, create_graph: bool) -> None:

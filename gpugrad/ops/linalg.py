@@ -145,13 +145,13 @@ def linear(xp: Any, x: ArrayLike, weight: ArrayLike, bias: ArrayLike | None = No
     >>> gg.nn.functional.linear([[1.0, 2.0]], gg.tensor([[3.0, 4.0]]), gg.tensor([0.5]))
     tensor([[11.5]])
     """
-    if x.ndim == 0 or x.shape[-1] != weight.shape[-1] or weight.ndim != 2:
-        raise ValueError("x must be (..., in_features) and weight (out_features, in_features), with the same in_features")
-    if bias is not None and bias.shape != weight.shape[:1]:
-        raise ValueError(f"bias must have shape {weight.shape[:1]}, one entry per output feature")
+    if weight.ndim != 2:
+        raise ValueError(f"weight must be (out_features, in_features), got shape {weight.shape}")
     out = xp.dot(x, weight.T)
     if bias is not None:
-        if out.dtype == numpy.result_type(out, bias):
+        if bias.shape != weight.shape[:1]:
+            raise ValueError(f"bias must have shape {weight.shape[:1]}, one entry per output feature; got {bias.shape}")
+        if out.dtype is bias.dtype:
             out += bias
         else:
             out = out + bias

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
 from typing import Any
 
@@ -11,6 +12,7 @@ from ..errors import DTypeError, ShapeError, describe, user_frame
 from ..op import ArrayLike, fused
 from .samples import array, calls, distinct
 
+_BLOCK = 1 << 16
 _REDUCTIONS = ("mean", "sum", "none")
 
 
@@ -108,7 +110,8 @@ def _check_classes(x: Any, target: Any) -> None:
         if target.shape != shape[:1]:
             raise ShapeError(f"class ids must have shape {shape[:1]}, got {target.shape}")
         raw = getattr(target, "_array", target)
-        if raw.size and (raw.min() < 0 or raw.max() >= shape[1]):
+        unsigned = raw.view(f"u{raw.dtype.itemsize}")  # a negative id is a huge one: one pass finds both
+        if unsigned.size and unsigned.max() >= shape[1]:
             bad = raw[(raw < 0) | (raw >= shape[1])][0]
             raise ShapeError(f"class ids must be in 0..{shape[1] - 1} for {shape[1]} logits; got {bad}")
     elif target.dtype.kind == "b":
@@ -119,23 +122,38 @@ def _check_classes(x: Any, target: Any) -> None:
         )
 
 
+@functools.lru_cache(maxsize=16)
+def _rows(n: int) -> Any:
+    return numpy.arange(n)
+
+
+def _exp_rows(xp: Any, x: Any) -> tuple[Any, Any, Any]:
+    """``exp(x - max)`` of each row, its sum and the maximum; in blocks of rows that stay in the cache from pass to pass."""
+    largest = xp.maximum.reduce(x, axis=1)
+    exps = xp.empty_like(x)
+    totals = xp.empty_like(largest)
+    step = max(1, _BLOCK // max(x.shape[1], 1))
+    for start in range(0, x.shape[0], step):
+        rows = slice(start, start + step)
+        block = exps[rows]
+        xp.subtract(x[rows], largest[rows, None], block)
+        xp.exp(block, block)
+        xp.add.reduce(block, 1, None, totals[rows])
+    return exps, totals, largest
+
+
 def _cross_entropy_forward(xp: Any, x: Any, target: Any, reduction: str) -> tuple[Any, Any]:
     """The loss, and what its gradient needs: ``exp(x - max)`` and its row sums."""
     _check_classes(x, target)
-    exps = xp.subtract(x, xp.maximum.reduce(x, axis=1, keepdims=True))
-    rows = None
     if target.dtype.kind in "iu":
-        rows = xp.arange(x.shape[0])
-        picked = exps[rows, target]
-        xp.exp(exps, exps)
-        totals = xp.add.reduce(exps, axis=1)
+        rows = _rows(x.shape[0]) if xp is numpy else xp.arange(x.shape[0])
+        exps, totals, largest = _exp_rows(xp, x)
         losses = xp.log(totals)
-        losses -= picked
+        losses -= x[rows, target] - largest
     else:
-        weighted = xp.add.reduce(exps * target, axis=1)
-        xp.exp(exps, exps)
-        totals = xp.add.reduce(exps, axis=1)
-        losses = xp.log(totals) * xp.add.reduce(target, axis=1) - weighted
+        rows = None
+        exps, totals, largest = _exp_rows(xp, x)
+        losses = xp.log(totals) * xp.add.reduce(target, axis=1) - xp.add.reduce((x - largest[:, None]) * target, axis=1)
     return _reduced(xp, losses, reduction), (exps, totals, rows)
 
 

@@ -44,11 +44,9 @@ def _blocks(arrays: tuple[Any, ...]) -> Any:
     """Arrays of one shape as flat pieces that fit the cache; whole where they are small or not contiguous."""
     size = arrays[0].size
     if size <= _BLOCK or not all(a.flags.c_contiguous for a in arrays):
-        yield arrays
-        return
+        return (arrays,)
     flat = [a.reshape(-1) for a in arrays]
-    for start in range(0, size, _BLOCK):
-        yield tuple(a[start : start + _BLOCK] for a in flat)
+    return (tuple(a[start : start + _BLOCK] for a in flat) for start in range(0, size, _BLOCK))
 
 
 def _mutated_groups(groups: int, mutated: tuple[int, ...], scalars: int) -> Any:
@@ -62,12 +60,12 @@ def _mutated_groups(groups: int, mutated: tuple[int, ...], scalars: int) -> Any:
 @update(mutates=_mutated_groups(2, (0,), 1))
 def sgd_(xp: Any, lr: ArrayLike, *tensors: ArrayLike, weight_decay: float = 0.0, maximize: bool = False) -> Any:
     """One step of gradient descent, ``p -= lr * (g + weight_decay * p)``, over parameters and gradients (`torch.optim.SGD`)."""
-    rate = -float(lr) if not maximize else float(lr)
-    for p, g in _groups(tensors, 2):
-        for p_, g_ in _blocks((p, g)):
-            if weight_decay:
-                g_ = g_ + p_ * (weight_decay if not maximize else -weight_decay)
-            p_ += g_ * rate
+    rate = -float(lr) if maximize else float(lr)
+    decay = -weight_decay if maximize else weight_decay
+    for pair in _groups(tensors, 2):
+        for p, g in _blocks(pair):
+            step = (g + p * decay) * rate if decay else g * rate
+            xp.subtract(p, step, out=p)
 
 
 @update(mutates=_mutated_groups(3, (0, 2), 2))

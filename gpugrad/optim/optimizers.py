@@ -10,7 +10,7 @@ import numpy
 from .. import backend
 from ..errors import CheckpointError, DTypeError, GradientError, describe
 from ..op import Op, apply, registry
-from ..tape import mode_with
+from ..tape import no_grad
 from ..tensor import Tensor, asarray, wrap
 
 __all__ = ["SGD", "Adam", "AdamW", "Optimizer"]
@@ -80,7 +80,7 @@ class Optimizer:
 
     def step(self) -> None:
         """Update all parameters that have a gradient."""
-        with mode_with(grad=False):
+        with no_grad():
             for group, rate in zip(self.param_groups, self._rates, strict=True):
                 active = [p for p in group["params"] if p._node is not None and p._node.grad is not None]
                 if active:
@@ -91,15 +91,14 @@ class Optimizer:
     def _update(self, group: dict[str, Any], rate: Any, params: list[Tensor]) -> None:
         """Update parameters that have done the same number of steps."""
         op, options = self._op(group)
-        arrays = [p._array for p in params]
-        grads = [p._node.grad._array for p in params]
-        states = [self._state[id(p)][name] for name in self.state_names for p in params] if self._keeps_state(group) else []
-        scalars: tuple[Any, ...] = (rate,)
-        if self._keeps_state(group):
-            scalars = (rate, self._state[id(params[0])]["step"])
-        apply(op, (*scalars, *arrays, *grads, *states), options)
-        if self._keeps_state(group):
-            apply(registry["add_"], (scalars[1], 1))
+        tensors = [p._array for p in params] + [p._node.grad._array for p in params]
+        if not self._keeps_state(group):
+            apply(op, (rate, *tensors), options)
+            return
+        states = [self._state[id(p)] for p in params]
+        step = states[0]["step"]
+        apply(op, (rate, step, *tensors, *[state[name] for name in self.state_names for state in states]), options)
+        apply(registry["add_"], (step, 1))
 
     def _op(self, group: dict[str, Any]) -> tuple[Op, dict[str, Any]]:
         raise NotImplementedError
