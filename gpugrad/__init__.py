@@ -26,6 +26,7 @@ from .creation import ones as ones
 from .creation import ones_like as ones_like
 from .creation import zeros as zeros
 from .creation import zeros_like as zeros_like
+from .errors import BoundsError as BoundsError
 from .errors import CheckpointError as CheckpointError
 from .errors import DataError as DataError
 from .errors import DeviceError as DeviceError

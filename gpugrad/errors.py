@@ -14,6 +14,7 @@ from types import CodeType, FrameType
 from typing import Any
 
 __all__ = [
+    "BoundsError",
     "CheckpointError",
     "DTypeError",
     "DataError",
@@ -42,6 +43,10 @@ class ShapeError(GpugradError, ValueError):
 
 class DTypeError(GpugradError, TypeError):
     """A dtype or a type that an op cannot take or cannot differentiate."""
+
+
+class BoundsError(GpugradError, IndexError):
+    """An index or an axis that is not there."""
 
 
 class DeviceError(GpugradError, RuntimeError):
@@ -101,7 +106,9 @@ def op_error(
     got = [f"    {label} = {describe(value)}" for label, value in zip(names, inputs, strict=False)]
     got += [f"    {label} = {value!r}"[:120] for label, value in (params or {}).items()]
     devices = {str(value.device) for value in inputs if hasattr(value, "_array")}
-    kind: type[GpugradError] = DTypeError if isinstance(cause, TypeError) else ShapeError
+    kind: type[GpugradError] = BoundsError if isinstance(cause, IndexError) else ShapeError
+    if isinstance(cause, GpugradError | TypeError):
+        kind = type(cause) if isinstance(cause, GpugradError) else DTypeError
     hint = ""
     if len(devices) > 1:
         kind, hint = DeviceError, f"\n  the operands are on {' and '.join(sorted(devices))}: move one with .to(device)"

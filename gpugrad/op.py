@@ -391,8 +391,8 @@ def apply(op: Op, inputs: tuple[Any, ...], params: dict[str, Any] = NO_PARAMS) -
     mode = current_mode()
     try:
         out = op.numpy(*arrays, **params) if params else op.numpy(*arrays)
-    except Exception as error:
-        raise _explain(op, inputs, params, error) from (error if type(error) not in (ValueError, TypeError) else None)
+    except (ValueError, TypeError, IndexError) as error:
+        raise _explain(op, inputs, params, error) from None
     aux = None
     if type(out) is not _ndarray:
         if op.mutates is not None:

@@ -50,7 +50,7 @@ class Mode:
 
 
 _DEFAULT, _NO_GRAD = Mode(), Mode(grad=False)
-_mode: ContextVar[Mode] = ContextVar("gpugrad_mode", default=_DEFAULT)  # noqa: B039 -- a Mode is never mutated
+_mode: ContextVar[Mode] = ContextVar("gpugrad_mode", default=_DEFAULT)
 current_mode = _mode.get
 
 
@@ -148,6 +148,8 @@ class Record:
         def show(value: Any) -> str:
             if isinstance(value, numpy.ndarray):
                 return f"%{id(value) & 0xFFFFFF:06x}:{value.dtype}{list(value.shape)}"
+            if isinstance(value, tuple):
+                return f"({', '.join(map(show, value))})"
             return repr(value)
 
         arguments = [show(value) for value in self.inputs] + [f"{k}={show(v)}" for k, v in self.params.items()]
