@@ -42,7 +42,6 @@ class _FunctionOp:
     """Stands in a node's `op` for a Function class."""
 
     kind = "function"
-    lends = True
     variadic = True
     inputs: tuple[str, ...] = ()
     jvp = None
@@ -150,7 +149,7 @@ class _FunctionPullback:
                 f"{self.cls.__name__}.backward returned a gradient of shape {g.shape} for argument {i}, which has shape "
                 f"{parent.shape}\n  apply was called at {format_site(self.site)}"
             )
-        return g._array if raw else g
+        return g._array.copy() if raw else g  # a backward may return an array that it saved, or one array twice
 
     def restore(self, node: Node, saved: tuple[Any, ...]) -> tuple[Any, ...]:
         """The saved arrays as the Tensors they were, connected to the tape."""

@@ -88,7 +88,7 @@ class TensorNamespace(Composed):
             out = op.reference(self, *[named[name] for name in op.inputs], **node.params)  # type: ignore[misc]
         if out._node is None or out._node.index < start:
             return (None,) * len(node.parents)
-        found = walk(self, [(out._node, t)], stop=start, retain=True)
+        found = walk(self, [(out._node, t)], stop=start, retain=True).by_node
         return tuple([found.pop(parent, None) if parent is not None else None for parent in node.parents])
 
 
@@ -170,4 +170,4 @@ def _push_transposed(F: Any, node: Node, tangents: list[Any]) -> Any:
                 g = TENSORS.sum_to(g, parent.shape)
             if g._node is not None:
                 roots.append((g._node, t))
-    return walk(F, roots, floor=start.index, retain=True).get(start)
+    return walk(F, roots, floor=start.index, retain=True).by_node.get(start)

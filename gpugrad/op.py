@@ -91,8 +91,6 @@ class Op:
         For fused ops: the composition ``reference(F, *inputs, **params)`` that defines the op.
     mutates : callable or None
         For updates: which of n inputs are changed in place.
-    lends : bool
-        Whether a rule may give out an array that others hold, other than the cotangent it got.
     """
 
     def __init__(self, name: str, kind: str, function: Callable[..., Any], samples: Samples | None = None) -> None:
@@ -119,9 +117,8 @@ class Op:
         self.reference: Callable[..., Any] | None = None
         self.has_aux = False
         self.mutates: Callable[[int], Iterable[int]] | None = None
-        self.lends = False
         self.public: Callable[..., Any] = self._make_public()
-        self._pullbacks: dict[int, Pullback | None] = {}
+        self.pullbacks: dict[int, Pullback | None] = {}
         if name in registry:
             raise ValueError(f"op {name!r} is declared twice")
         registry[name] = self
@@ -165,9 +162,9 @@ class Op:
     def pullback(self, mask: int) -> Pullback | None:
         """The joined rules for the inputs whose bits are set in `mask`; None where no gradient flows."""
         try:
-            return self._pullbacks[mask]
+            return self.pullbacks[mask]
         except KeyError:
-            self._pullbacks[mask] = joined = self._join(mask)
+            self.pullbacks[mask] = joined = self._join(mask)
             return joined
 
     def _join(self, mask: int) -> Pullback | None:
@@ -409,7 +406,8 @@ def apply(op: Op, inputs: tuple[Any, ...], params: dict[str, Any] = NO_PARAMS) -
     result._array = out
     result._node = None
     if mask and mode.grad:
-        pullback = op.pullback(mask)
+        pullbacks = op.pullbacks
+        pullback = pullbacks[mask] if mask in pullbacks else op.pullback(mask)
         if pullback is not None:
             result._node = node = _new(Node)
             node.index = next_index()

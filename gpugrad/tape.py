@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from heapq import heappop, heappush
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy
 
@@ -44,7 +44,7 @@ class Mode:
 
     def but(self, **changes: Any) -> Mode:
         """This mode with some fields changed."""
-        fields = {"grad": self.grad, "records": self.records, "tracing": self.tracing}
+        fields: dict[str, Any] = {"grad": self.grad, "records": self.records, "tracing": self.tracing}
         fields.update(changes)
         return Mode(**fields)
 
@@ -174,7 +174,7 @@ def recording() -> Iterator[list[Record]]:
     >>> with recording() as records:
     ...     (x * x).sum().backward()
     >>> [record.op.name for record in records]
-    ['multiply', 'sum', 'reshape', 'broadcast_to', 'multiply', 'multiply', 'add']
+    ['multiply', 'sum', 'broadcast_to', 'multiply', 'multiply', 'add']
     """
     records: list[Record] = []
     with mode_with(records=records):
@@ -232,14 +232,15 @@ def leaf(array: Any) -> Node:
 # --- the walk back ------------------------------------------------------------------------------------------------
 
 
-class Cotangents(dict[Node, Any]):
-    """Leaf nodes and their cotangents, as `walk` found them, and for which of them the array may be held elsewhere too."""
+class Cotangents(NamedTuple):
+    """What a walk found: a cotangent per leaf node, and the leaves for which others may hold the same array."""
 
+    by_node: dict[Node, Any]
     borrowed: set[Node]
 
     def owned(self, node: Node) -> Any:
-        """The cotangent of a leaf as an array that nobody else holds."""
-        cotangent = self[node]
+        """The cotangent of a leaf as an array, or a Tensor around one, that nobody else holds."""
+        cotangent = self.by_node[node]
         array = getattr(cotangent, "_array", cotangent)
         return cotangent.copy() if node in self.borrowed or array.base is not None else cotangent
 
@@ -263,12 +264,12 @@ def walk(F: Any, roots: Iterable[tuple[Node, Any]], floor: int = 0, stop: int = 
     Returns
     -------
     Cotangents
-        A cotangent for every leaf that was reached.
+        One for every leaf that was reached.
     """
-    pending = Cotangents()
-    borrowed = pending.borrowed = set()
+    pending: dict[Node, Any] = {}
+    borrowed: set[Node] = set()
     heap: list[tuple[int, Node]] = []
-    get = pending.get
+    get, raw = pending.get, F.raw
     node: Node | None = None
     for node, cotangent in roots:
         borrowed.add(node)
@@ -289,15 +290,14 @@ def walk(F: Any, roots: Iterable[tuple[Node, Any]], floor: int = 0, stop: int = 
                 if node.index < _last_mutation or _handed_out:
                     _check_unchanged(node, saved)
                 pullback = node.pullback if not floor else _above(node, floor)
-                grads = pullback.call(F, t, saved) if F.raw else F.pull(node, pullback, t, saved)
-                lends = node.op.lends
+                grads = pullback.call(F, t, saved) if raw else F.pull(node, pullback, t, saved)
                 if not retain:
                     node.saved = None
                 saved = None
                 for parent, g in zip(node.parents, grads):
                     if g is None or parent is None or parent.index < floor:
                         continue
-                    if g is t or lends:
+                    if g is t:
                         borrowed.add(parent)
                     if g.shape != parent.shape:
                         g = F.sum_to(g, parent.shape)
@@ -320,7 +320,7 @@ def walk(F: Any, roots: Iterable[tuple[Node, Any]], floor: int = 0, stop: int = 
             f"backward of {node.op.name} failed: {cause}\n  its result was {node.dtype}{list(node.shape)}, made"
             f"\n  at {format_site(node.site)}"
         ) from error
-    return pending
+    return Cotangents(pending, borrowed)
 
 
 def _above(node: Node, floor: int) -> Any:

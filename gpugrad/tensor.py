@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import threading
 from collections.abc import Iterator
 from typing import Any, TypeAlias
 
@@ -619,19 +620,23 @@ def _cotangent(output: Tensor, gradient: Any) -> Any:
     return given if given.dtype == array.dtype else given.astype(array.dtype)
 
 
+_accumulating = threading.RLock()
+"""Held while gradients are added up, since threads may share leaves."""
+
+
 def _backward_raw(output: Tensor, cotangent: Any, retain: bool) -> None:
     """First order, on raw arrays: the fast path."""
     start = cotangent._array if isinstance(cotangent, Tensor) else cotangent
-    found = walk(RAW, ((output._node, start),), retain=retain)
-    borrowed = found.borrowed
-    for node, grad in found.items():
-        previous = node.grad
-        if previous is not None:
-            node.grad = previous + grad
-            continue
-        if node in borrowed or grad.base is not None:
-            grad = grad.copy()
-        node.grad = wrap(grad if grad.__class__ is numpy.ndarray else backend.as_array(grad))
+    found, borrowed = walk(RAW, ((output._node, start),), retain=retain)
+    with _accumulating:
+        for node, grad in found.items():
+            previous = node.grad
+            if previous is not None:
+                node.grad = previous + grad
+                continue
+            if node in borrowed or grad.base is not None:
+                grad = grad.copy()
+            node.grad = wrap(grad if grad.__class__ is numpy.ndarray else backend.as_array(grad))
 
 
 def _backward_recorded(output: Tensor, cotangent: Any, retain: bool, create_graph: bool) -> None:
@@ -639,6 +644,7 @@ def _backward_recorded(output: Tensor, cotangent: Any, retain: bool, create_grap
     start = cotangent if isinstance(cotangent, Tensor) else wrap(cotangent)
     with mode_with(grad=create_graph):
         found = walk(TENSORS, ((output._node, start),), retain=retain)
-        for node in found:
-            grad, previous = found.owned(node), node.grad
-            node.grad = grad if previous is None else previous + grad
+        with _accumulating:
+            for node in found.by_node:
+                grad, previous = found.owned(node), node.grad
+                node.grad = grad if previous is None else previous + grad

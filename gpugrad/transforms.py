@@ -64,7 +64,7 @@ class _Trace:
             with mode_with(grad=self.nested):
                 found = walk(TENSORS, roots, self.floor, self.stop, retain)
         return [
-            found.owned(node) if node in found else self.zeros(alias)
+            found.owned(node) if node in found.by_node else self.zeros(alias)
             for node, alias in zip(self.nodes, self.aliases, strict=True)
         ]
 

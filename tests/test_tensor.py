@@ -76,18 +76,16 @@ def test_operators_between_tensors_sum_gradients_over_broadcast_axes(symbol: str
 
 @pytest.mark.parametrize("other", [np.array([1.0, 2.0, 3.0]), np.arange(6.0).reshape(3, 2)], ids=["vector", "matrix"])
 def test_matmul_in_both_orders(other: np.ndarray) -> None:
-    x, raw = leaf(np.arange(6.0).reshape(2, 3)), np.arange(6.0).reshape(2, 3)
-    out = x @ other
-    assert type(out) is gg.Tensor
-    np.testing.assert_array_equal(out.data, raw @ other)
-    out.sum().backward()
-    np.testing.assert_array_equal(gradient(x), np.ones((2, *other.shape[1:])).reshape(2, -1) @ other.reshape(3, -1).T)
-    y = leaf(raw.T)
-    out = other.T @ y
-    assert type(out) is gg.Tensor
-    np.testing.assert_array_equal(out.data, other.T @ raw.T)
-    out.sum().backward()
-    np.testing.assert_array_equal(gradient(y), np.repeat(other.reshape(3, -1).sum(1, keepdims=True), 2, axis=1))
+    raw, columns = np.arange(6.0).reshape(2, 3), other.reshape(3, -1)
+    x = leaf(raw)
+    left, right = x @ other, other.T @ x.T
+    assert type(left) is type(right) is gg.Tensor
+    np.testing.assert_array_equal(left.data, raw @ other)
+    np.testing.assert_array_equal(right.data, other.T @ raw.T)
+    for out in (left, right):
+        x.grad = None
+        out.sum().backward()
+        np.testing.assert_array_equal(gradient(x), np.tile(columns.sum(1), (2, 1)))
 
 
 @pytest.mark.parametrize("function", [operator.lt, operator.le, operator.gt, operator.ge, operator.eq, operator.ne])
@@ -152,6 +150,9 @@ def test_grad_accumulates_until_it_is_set_to_none() -> None:
         (x * 3).sum().backward()
         assert type(x.grad) is gg.Tensor
         np.testing.assert_array_equal(gradient(x), [3.0 * times] * 2)
+    earlier = gradient(x)
+    (x * 3).sum().backward()
+    np.testing.assert_array_equal(earlier, [9.0, 9.0])
     x.grad = None
     assert x.grad is None
     (x * 3).sum().backward()
@@ -159,15 +160,6 @@ def test_grad_accumulates_until_it_is_set_to_none() -> None:
     x.grad = np.array([10.0, 20.0])
     (x * 3).sum().backward()
     np.testing.assert_array_equal(gradient(x), [13.0, 23.0])
-
-
-def test_accumulating_leaves_an_earlier_gradient_alone() -> None:
-    x = leaf([1.0, 2.0])
-    (x * 3).sum().backward()
-    first = x.grad
-    assert first is not None
-    (x * 3).sum().backward()
-    np.testing.assert_array_equal(first.data, [3.0, 3.0])
 
 
 @pytest.mark.parametrize(
@@ -332,7 +324,7 @@ def test_indexing_with_tensors() -> None:
     x.grad = None
     x[x > 1.5].sum().backward()
     np.testing.assert_array_equal(gradient(x), [0.0, 1.0, 1.0])
-    with pytest.raises(gg.ShapeError, match=r"getitem: index 5 is out of bounds(.|\n)*x = float64\[3\](.|\n)*test_tensor.py"):
+    with pytest.raises(IndexError, match=r"getitem: index 5 is out of bounds(.|\n)*x = float64\[3\](.|\n)*test_tensor.py"):
         x[5]
 
 

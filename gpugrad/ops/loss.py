@@ -248,7 +248,7 @@ def binary_cross_entropy(F: Any, x: ArrayLike, target: ArrayLike, reduction: str
 
     >>> import gpugrad as gg
     >>> gg.binary_cross_entropy(gg.tensor([0.5]), [1.0])
-    tensor(0.6931472)
+    tensor(0.6931)
     """
     _check_probability("binary_cross_entropy", x)
     _same_shape("binary_cross_entropy", x, target)
