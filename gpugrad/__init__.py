@@ -115,6 +115,7 @@ from .ops.indexing import take_along_axis as take_along_axis
 from .ops.indexing import zeros_of as zeros_of
 from .ops.linalg import dot as dot
 from .ops.linalg import matmul as matmul
+from .ops.linalg import mm as mm
 from .ops.loss import binary_cross_entropy as binary_cross_entropy
 from .ops.loss import binary_cross_entropy_with_logits as binary_cross_entropy_with_logits
 from .ops.loss import cross_entropy as cross_entropy

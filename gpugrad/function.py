@@ -136,7 +136,7 @@ class _FunctionPullback:
         if len(grads) != len(self.parents):
             raise GradientError(
                 f"{self.cls.__name__}.backward returned {len(grads)} gradient(s) for {len(self.parents)} argument(s) of apply; "
-                "return None for an argument without one"
+                f"return None for an argument without one\n  apply was called at {format_site(self.site)}"
             )
         return tuple(self._checked(i, g, parent, F.raw) for i, (g, parent) in enumerate(zip(grads, self.parents, strict=True)))
 

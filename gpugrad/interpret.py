@@ -18,7 +18,7 @@ from . import op as _op
 from .op import Composed, Op, Pullback, needed, registry
 from .tape import Node, ancestors, leaf, mode_with, next_index, walk
 
-__all__ = ["RAW", "TENSORS", "RawNamespace", "push_tangents", "tensor_of"]
+__all__ = ["RAW", "RAW_ONCE", "TENSORS", "RawNamespace", "push_tangents", "tensor_of"]
 
 
 def tensor_of(array: Any, node: Node | None = None) -> Any:
@@ -33,8 +33,10 @@ class RawNamespace:
 
     raw = True
 
-    def __init__(self, xp: ModuleType) -> None:
+    def __init__(self, xp: ModuleType, once: bool = False) -> None:
         self._xp = xp
+        self.once = once
+        """Whether each rule runs for the last time: what a fused forward kept for it may then be overwritten."""
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         if name not in registry:
@@ -42,8 +44,8 @@ class RawNamespace:
         op = registry[name]
         if op.reference is not None:
             function: Callable[..., Any] = functools.partial(op.reference, self)
-        elif op.ufunc is not None:
-            function = getattr(self._xp, op.ufunc)
+        elif op.library_name is not None:
+            function = getattr(self._xp, op.library_name)
         else:
             function = functools.partial(op.function, self._xp) if op.takes_namespace else op.function
         setattr(self, name, function)
@@ -97,6 +99,7 @@ def _restored(value: Any, parent: Node | None) -> Any:
 
 
 RAW = RawNamespace(numpy)
+RAW_ONCE = RawNamespace(numpy, once=True)
 TENSORS = TensorNamespace()
 
 

@@ -85,6 +85,8 @@ class Op:
         The inputs are one list of arrays.
     numpy : callable
         The forward on raw NumPy arrays.
+    library_name : str or None
+        The function of NumPy and CuPy that computes it on raw arrays, if it is one alone.
     rules : tuple of callables or None
         One vjp rule per input (one for all where `variadic`); empty where nothing is differentiable.
     reference : callable or None
@@ -111,6 +113,7 @@ class Op:
         if self.variadic and "Sequence" in str(self.signature.parameters[self.inputs[0]].annotation):
             self.numpy = functools.partial(_gathered, self.numpy)
         self.ufunc: str | None = None
+        self.library_name: str | None = None
         self.cuda: str | None = None
         self.rules: tuple[Rule | None, ...] = ()
         self.jvp: Rule | None = None
@@ -242,6 +245,7 @@ def _declare(
         for name, value in attributes.items():
             setattr(op, name, value)
         if op.ufunc is not None:
+            op.library_name = op.ufunc
             op.numpy = getattr(numpy, op.ufunc)
         return op.public
 
@@ -270,9 +274,14 @@ def linear(*, transpose: Rule, samples: Samples) -> Callable[[Declared[P]], Publ
     return _declare("linear", (transpose,), samples)
 
 
-def multilinear(*, transposes: tuple[Rule, ...], samples: Samples) -> Callable[[Declared[P]], Public[P]]:
-    """Declare an op that is linear in each input: one transpose per input, each naming the other inputs."""
-    return _declare("multilinear", transposes, samples)
+def multilinear(
+    *, transposes: tuple[Rule, ...], samples: Samples, library_name: str | None = None
+) -> Callable[[Declared[P]], Public[P]]:
+    """Declare an op that is linear in each input: one transpose per input, each naming the other inputs.
+
+    With `library_name`, rules on raw arrays call that function of NumPy or CuPy, without the checks of the body.
+    """
+    return _declare("multilinear", transposes, samples, library_name=library_name)
 
 
 def primitive(

@@ -295,7 +295,7 @@ def walk(F: Any, roots: Iterable[tuple[Node, Any]], floor: int = 0, stop: int = 
                     node.saved = None
                 saved = None
                 for parent, g in zip(node.parents, grads):
-                    if g is None or parent is None or parent.index < floor:
+                    if parent is None or g is None or (floor and parent.index < floor):
                         continue
                     if g is t:
                         borrowed.add(parent)

@@ -13,7 +13,8 @@ from numpy.typing import DTypeLike, NDArray
 from . import backend
 from . import op as _op
 from .errors import DTypeError, GradientError, ShapeError, describe, format_site, user_site
-from .interpret import RAW, TENSORS
+from .interpret import RAW, RAW_ONCE, TENSORS
+from .op import apply
 from .ops import activation, comparison, elementwise, indexing, linalg, reduction, shape, updates
 from .ops.reduction import Axis
 from .tape import current_mode, hand_out, leaf, log_mutation, mode_with, walk
@@ -326,34 +327,34 @@ class Tensor:
     # --- arithmetic ---
 
     def __add__(self, other: Any) -> Tensor:
-        return _op.apply(_ADD, (self, other))
+        return apply(_ADD, (self, other))
 
     def __radd__(self, other: Any) -> Tensor:
-        return _op.apply(_ADD, (other, self))
+        return apply(_ADD, (other, self))
 
     def __sub__(self, other: Any) -> Tensor:
-        return _op.apply(_SUBTRACT, (self, other))
+        return apply(_SUBTRACT, (self, other))
 
     def __rsub__(self, other: Any) -> Tensor:
-        return _op.apply(_SUBTRACT, (other, self))
+        return apply(_SUBTRACT, (other, self))
 
     def __mul__(self, other: Any) -> Tensor:
-        return _op.apply(_MULTIPLY, (self, other))
+        return apply(_MULTIPLY, (self, other))
 
     def __rmul__(self, other: Any) -> Tensor:
-        return _op.apply(_MULTIPLY, (other, self))
+        return apply(_MULTIPLY, (other, self))
 
     def __truediv__(self, other: Any) -> Tensor:
-        return _op.apply(_DIVIDE, (self, other))
+        return apply(_DIVIDE, (self, other))
 
     def __rtruediv__(self, other: Any) -> Tensor:
-        return _op.apply(_DIVIDE, (other, self))
+        return apply(_DIVIDE, (other, self))
 
     def __matmul__(self, other: Any) -> Tensor:
-        return _op.apply(_MATMUL, (self, other))
+        return apply(_MATMUL, (self, other))
 
     def __rmatmul__(self, other: Any) -> Tensor:
-        return _op.apply(_MATMUL, (other, self))
+        return apply(_MATMUL, (other, self))
 
     def __pow__(self, other: Any) -> Tensor:
         if type(other) in (int, float) and other == 2:
@@ -627,7 +628,7 @@ _accumulating = threading.RLock()
 def _backward_raw(output: Tensor, cotangent: Any, retain: bool) -> None:
     """First order, on raw arrays: the fast path."""
     start = cotangent._array if isinstance(cotangent, Tensor) else cotangent
-    found, borrowed = walk(RAW, ((output._node, start),), retain=retain)
+    found, borrowed = walk(RAW if retain else RAW_ONCE, ((output._node, start),), retain=retain)
     with _accumulating:
         for node, grad in found.items():
             previous = node.grad

@@ -17,7 +17,7 @@ import numpy
 
 from . import backend
 from .errors import DTypeError, GradientError, ShapeError, describe, format_site, user_site
-from .interpret import RAW, TENSORS, push_tangents
+from .interpret import RAW, RAW_ONCE, TENSORS, push_tangents
 from .op import apply, registry
 from .tape import Node, current_mode, leaf, mode_with, next_index, walk
 from .tensor import Tensor, wrap
@@ -59,7 +59,7 @@ class _Trace:
                 value = cotangent if isinstance(cotangent, Tensor) else wrap(cotangent)
                 roots.append((output._node, value._array if raw else value))
         if raw:
-            found = walk(RAW, roots, self.floor, self.stop, retain)
+            found = walk(RAW if retain else RAW_ONCE, roots, self.floor, self.stop, retain)
         else:
             with mode_with(grad=self.nested):
                 found = walk(TENSORS, roots, self.floor, self.stop, retain)
@@ -244,7 +244,10 @@ def vjp(function: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[[Any
     def pull(cotangent: Any) -> tuple[Any, ...]:
         given = flatten(cotangent)[0]
         if len(given) != len(outputs):
-            raise ShapeError(f"vjp: the function has {len(outputs)} output(s), but {len(given)} cotangent(s) were given")
+            raise ShapeError(
+                f"vjp: the function has {len(outputs)} output(s), but {len(given)} cotangent(s) were given\n"
+                f"  at {format_site(user_site())}"
+            )
         fitted = [_fitted("cotangent", c, output) for c, output in zip(given, outputs, strict=True)]
         grads = trace.pull(outputs, fitted, retain=True)
         return tuple(rebuild([trace.out(g) for g in grads]))

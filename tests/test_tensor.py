@@ -126,10 +126,9 @@ def test_data_is_not_a_copy_and_assignable() -> None:
     assert x.numpy() is raw
     x.data = np.array([3, 4])
     assert x.dtype == np.float32
-    np.testing.assert_array_equal(x.data, [3, 4])
-    np.testing.assert_array_equal(raw, [1, 2])
     x.data[0] = 7.0
-    assert x[0].item() == 7.0
+    np.testing.assert_array_equal(x.data, [7, 4])
+    np.testing.assert_array_equal(raw, [1, 2])
     assert not np.shares_memory(gg.tensor(raw).data, raw)
 
 
@@ -236,7 +235,7 @@ def test_reshape_and_transpose() -> None:
     np.testing.assert_array_equal(gradient(x), weights.reshape(2, 3) + weights.T)
 
 
-def test_sizes_and_iteration() -> None:
+def test_lengths_and_iteration() -> None:
     x = leaf(np.arange(6.0).reshape(2, 3))
     assert (len(x), x.ndim, x.size, x.nbytes, x.shape, x.device) == (2, 2, 6, 48, (2, 3), "cpu")
     first, second = x
@@ -282,14 +281,12 @@ INDICES: dict[str, Any] = {
     "negative": -1,
     "NumPy int": np.int64(2),
     "slice": slice(1, None),
-    "step": (slice(None, None, -2), slice(None, None, 3)),
-    "ints": (1, 2),
+    "steps": (slice(None, None, -2), slice(None, None, 3)),
     "ellipsis": (..., 0),
     "none": (None, slice(None), None, 1),
     "list": [0, 2],
     "repeats": np.array([0, 2, 0, -3]),
     "pairs": (np.array([0, 1, 0]), np.array([3, 3, 3])),
-    "outer": (np.array([[0], [2]]), np.array([1, 1])),
     "mixed": (slice(1, 3), np.array([0, 0, 3])),
     "mask": np.arange(12).reshape(3, 4) % 3 == 0,
     "row mask": np.array([True, False, True]),
@@ -297,7 +294,6 @@ INDICES: dict[str, Any] = {
     "mask and slice": (np.array([True, False, True]), slice(0, 2)),
     "bool": True,
     "empty list": [],
-    "empty slice": slice(3, 3),
     "whole": ...,
 }
 

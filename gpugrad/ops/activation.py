@@ -35,10 +35,13 @@ def sigmoid(xp: Any, x: ArrayLike) -> Any:
     >>> gg.sigmoid([-1000.0, 0.0, 1000.0])
     tensor([0. , 0.5, 1. ])
     """
+    x = xp.asarray(x)
+    out = xp.negative(x if x.dtype.kind in "fc" else x.astype(float))
+    into = out if out.ndim else None  # NumPy makes scalars of 0-d results, which cannot be written to
     with numpy.errstate(over="ignore", under="ignore"):
-        out = xp.exp(xp.negative(x))
+        out = xp.exp(out, out=into)
         out += 1
-        return 1 / out
+        return xp.divide(1, out, out=into)
 
 
 @elementwise_function(cuda="fmax({x}, 0)", d=(lambda F, t, out: t * (out > 0),), samples=unary())

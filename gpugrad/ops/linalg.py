@@ -11,10 +11,27 @@ from ..op import ArrayLike, multilinear, primitive
 from .samples import array, calls
 
 
+@multilinear(
+    transposes=(lambda F, t, y: F.mm(t, y.T), lambda F, t, x: F.mm(x.T, t)),
+    library_name="dot",
+    samples=calls(lambda rng: ((array(rng, 3, 4), array(rng, 4, 5)), {})),
+)
+def mm(xp: Any, x: ArrayLike, y: ArrayLike) -> Any:
+    """Product of two matrices (`torch.mm`): `matmul` for two axes each, and nothing else.
+
+    >>> import gpugrad as gg
+    >>> gg.mm([[1.0, 2.0]], [[3.0], [4.0]])
+    tensor([[11.]])
+    """
+    if x.ndim != 2 or y.ndim != 2:
+        raise ValueError("both must have two axes; use matmul for vectors and stacks")
+    return xp.dot(x, y)
+
+
 def _matmul_x(F: Any, t: Any, y: Any, x_shape: tuple[int, ...]) -> Any:
     """``t @ y.T``, for every shape rule of matmul."""
     if y.ndim == 2 and len(x_shape) == 2:
-        return F.matmul(t, y.T)
+        return F.mm(t, y.T)
     if y.ndim == 1:
         return F.expand_dims(t, -1) * y
     if len(x_shape) > 1:
@@ -26,7 +43,7 @@ def _matmul_x(F: Any, t: Any, y: Any, x_shape: tuple[int, ...]) -> Any:
 def _matmul_y(F: Any, t: Any, x: Any, y_shape: tuple[int, ...]) -> Any:
     """``x.T @ t``, for every shape rule of matmul."""
     if x.ndim == 2 and len(y_shape) == 2:
-        return F.matmul(x.T, t)
+        return F.mm(x.T, t)
     if x.ndim == 1:
         if len(y_shape) == 1:
             return t * x
@@ -95,12 +112,14 @@ def dot(x: ArrayLike, y: ArrayLike) -> Any:
 # --- the affine layer ---------------------------------------------------------------------------------------------
 
 
-def _rows(F: Any, x: Any) -> Any:
-    return x if x.ndim == 2 else F.reshape(x, (-1, x.shape[-1]))
+def _linear_x(F: Any, t: Any, weight: Any) -> Any:
+    return F.mm(t, weight) if t.ndim == 2 else F.matmul(t, weight)
 
 
 def _linear_weight(F: Any, t: Any, x: Any) -> Any:
-    return F.matmul(_rows(F, t).T, _rows(F, x))
+    if t.ndim == 2:
+        return F.mm(t.T, x)
+    return F.mm(F.reshape(t, (-1, t.shape[-1])).T, F.reshape(x, (-1, x.shape[-1])))
 
 
 def _linear_jvp(F: Any, tangents: list[Any], x: Any, weight: Any) -> Any:
@@ -116,7 +135,7 @@ def _linear_jvp(F: Any, tangents: list[Any], x: Any, weight: Any) -> Any:
 
 @primitive(
     vjp=(
-        lambda F, t, weight: F.matmul(t, weight),
+        _linear_x,
         _linear_weight,
         lambda F, t: F.sum_to(t, t.shape[-1:]),
     ),

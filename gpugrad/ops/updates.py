@@ -63,9 +63,8 @@ def sgd_(xp: Any, lr: ArrayLike, *tensors: ArrayLike, weight_decay: float = 0.0,
     rate = -float(lr) if maximize else float(lr)
     decay = -weight_decay if maximize else weight_decay
     for pair in _groups(tensors, 2):
-        for p, g in _blocks(pair):
-            step = (g + p * decay) * rate if decay else g * rate
-            xp.subtract(p, step, out=p)
+        for p, g in (pair,) if pair[0].size <= _BLOCK else _blocks(pair):
+            xp.subtract(p, (g + p * decay) * rate if decay else g * rate, p)
 
 
 @update(mutates=_mutated_groups(3, (0, 2), 2))
