@@ -14,7 +14,7 @@ from typing import Any
 import numpy
 from numpy.typing import DTypeLike
 
-from .errors import DeviceError, DTypeError
+from .errors import DeviceError, DTypeError, format_site, user_site
 
 __all__ = [
     "as_array",
@@ -66,16 +66,20 @@ def set_default_dtype(dtype: DTypeLike) -> None:
     _default_dtype = new
 
 
+def _here() -> str:
+    return f"\n  at {format_site(user_site())}"
+
+
 def _cupy() -> ModuleType:
     """CuPy, with a working GPU behind it, or an error that says what to do."""
     try:
         cupy = importlib.import_module("cupy")
     except ImportError as error:
-        raise DeviceError(f"device 'cuda' was asked for, but CuPy is not installed: {_INSTALL}") from error
+        raise DeviceError(f"device 'cuda' was asked for, but CuPy is not installed: {_INSTALL}{_here()}") from error
     if not cupy.is_available():
         raise DeviceError(
             "device 'cuda' was asked for and CuPy is installed, but it finds no NVIDIA GPU or driver: "
-            "check `nvidia-smi`, or use device='cpu'"
+            f"check `nvidia-smi`, or use device='cpu'{_here()}"
         )
     return cupy
 
@@ -123,10 +127,10 @@ def resolve_device(device: str | None) -> str:
         return "cuda:0" if cuda_is_available() else "cpu"
     kind, _, number = str(device).partition(":")
     if kind != "cuda" or not (number == "" or number.isdecimal()):
-        raise DeviceError(f"unknown device {device!r}: use 'cpu', 'cuda', 'cuda:N' or 'auto'")
+        raise DeviceError(f"unknown device {device!r}: use 'cpu', 'cuda', 'cuda:N' or 'auto'{_here()}")
     count = int(_cupy().cuda.runtime.getDeviceCount())
     if int(number or 0) >= count:
-        raise DeviceError(f"device {device!r} was asked for, but this machine has {count} CUDA device(s)")
+        raise DeviceError(f"device {device!r} was asked for, but this machine has {count} CUDA device(s){_here()}")
     return f"cuda:{int(number or 0)}"
 
 

@@ -391,7 +391,7 @@ def apply(op: Op, inputs: tuple[Any, ...], params: dict[str, Any] = NO_PARAMS) -
             if node is not None:
                 mask |= bit
         else:
-            arrays.append(backend.as_array(x) if type(x) is list or type(x) is tuple else x)
+            arrays.append(_weak(x, inputs) if type(x) is list or type(x) is tuple else x)
             parents.append(None)
         bit += bit
     mode = current_mode()
@@ -432,6 +432,15 @@ def apply(op: Op, inputs: tuple[Any, ...], params: dict[str, Any] = NO_PARAMS) -
                 frame = frame.f_back
             node.site = (frame.f_code, frame.f_lasti)
     return result
+
+
+def _weak(values: Any, inputs: tuple[Any, ...]) -> Any:
+    """A list among the inputs as an array: of the dtype of a floating array beside it, as a number would be."""
+    for other in inputs:
+        dtype = getattr(other, "dtype", None)
+        if dtype is not None and dtype.kind in "fc":
+            return backend.as_array(values, dtype)
+    return backend.as_array(values)
 
 
 def _log_update(op: Op, arrays: Sequence[Any]) -> None:

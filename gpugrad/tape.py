@@ -284,12 +284,14 @@ def walk(F: Any, roots: Iterable[tuple[Node, Any]], floor: int = 0, stop: int = 
             while heap:
                 node = heappop(heap)[1]
                 t = pending.pop(node)
+                pullback = node.pullback if not floor else _above(node, floor)
+                if pullback is None:
+                    continue
                 saved = node.saved
                 if saved is None:
                     raise _freed(node)
                 if node.index < _last_mutation or _handed_out:
                     _check_unchanged(node, saved)
-                pullback = node.pullback if not floor else _above(node, floor)
                 grads = pullback.call(F, t, saved) if raw else F.pull(node, pullback, t, saved)
                 if not retain:
                     node.saved = None
