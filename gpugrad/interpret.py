@@ -16,7 +16,7 @@ import numpy
 
 from . import op as _op
 from .op import Composed, Op, Pullback, needed, registry
-from .tape import Node, ancestors, leaf, mode_with, next_index, walk
+from .tape import Node, ancestors, freed, leaf, mode_with, walk
 
 __all__ = ["RAW", "RAW_ONCE", "TENSORS", "RawNamespace", "push_tangents", "tensor_of"]
 
@@ -85,12 +85,10 @@ class TensorNamespace(Composed):
         """Cotangents through the composition that defines a fused op, run again on its inputs."""
         op: Op = node.op
         named = dict(zip(op.slots, values, strict=True))
-        start = next_index()
         with mode_with(grad=True):
             out = op.reference(self, *[named[name] for name in op.inputs], **node.params)  # type: ignore[misc]
-        if out._node is None or out._node.index < start:
-            return (None,) * len(node.parents)
-        found = walk(self, [(out._node, t)], stop=start, retain=True).by_node
+        parents = {parent for parent in node.parents if parent is not None}
+        found = {} if out._node is None else walk(self, [(out._node, t)], parents, retain=True).by_node
         return tuple([found.pop(parent, None) if parent is not None else None for parent in node.parents])
 
 
@@ -134,7 +132,8 @@ def push_tangents(F: Any, roots: Sequence[Node], tangents: dict[Node, Any], floo
 def _push(F: Any, node: Node, tangents: list[Any]) -> Any:
     """The tangent of a node's result from those of its inputs (None where there is none)."""
     op: Op = node.op
-    assert node.saved is not None
+    if node.saved is None:
+        raise freed(node)
     if op.jvp is None and (op.kind not in ("elementwise", "linear", "multilinear") or op.variadic):
         return _push_transposed(F, node, tangents)
     saved = node.saved if F.raw else TENSORS.restore(node, node.saved)
@@ -173,4 +172,4 @@ def _push_transposed(F: Any, node: Node, tangents: list[Any]) -> Any:
                 g = TENSORS.sum_to(g, parent.shape)
             if g._node is not None:
                 roots.append((g._node, t))
-    return walk(F, roots, floor=start.index, retain=True).by_node.get(start)
+    return walk(F, roots, {start}, retain=True).by_node.get(start)

@@ -245,51 +245,50 @@ class Cotangents(NamedTuple):
         return cotangent.copy() if node in self.borrowed or array.base is not None else cotangent
 
 
-def walk(F: Any, roots: Iterable[tuple[Node, Any]], floor: int = 0, stop: int = 0, retain: bool = False) -> Cotangents:
+def walk(F: Any, roots: Sequence[tuple[Node, Any]], wanted: set[Node] | None = None, retain: bool = False) -> Cotangents:
     """Pull cotangents back from roots to leaves: reverse mode.
 
     Parameters
     ----------
     F : namespace
         The interpreter that the rules run under: raw arrays (first order) or Tensors (higher order, recording).
-    roots : iterable of (Node, cotangent)
+    roots : sequence of (Node, cotangent)
         Where to start, and with what.
-    floor : int
-        Nodes older than this are constants: nothing is pulled into them.
-    stop : int
-        Nodes older than this are taken for leaves.
+    wanted : set of Node, optional
+        Where to stop, instead of at the leaves; all that does not lead there is a constant.
     retain : bool
         Keep the saved values for another walk. Otherwise they are freed as the walk passes.
 
     Returns
     -------
     Cotangents
-        One for every leaf that was reached.
+        One for every leaf, or wanted node, that was reached.
     """
     pending: dict[Node, Any] = {}
     borrowed: set[Node] = set()
     heap: list[tuple[int, Node]] = []
     get, raw = pending.get, F.raw
+    kept = None if wanted is None else _leading_to(wanted, [node for node, _ in roots])
     node: Node | None = None
     for node, cotangent in roots:
+        if kept is not None and node not in kept:
+            continue
         borrowed.add(node)
         if node in pending:
             pending[node] = pending[node] + cotangent
         else:
             pending[node] = cotangent
-            if node.op is not None:
+            if node.op is not None and (wanted is None or node not in wanted):
                 heappush(heap, (-node.index, node))
     try:
         with numpy.errstate(all="ignore"):
             while heap:
                 node = heappop(heap)[1]
                 t = pending.pop(node)
-                pullback = node.pullback if not floor else _above(node, floor)
-                if pullback is None:
-                    continue
+                pullback = node.pullback if kept is None else _pullback_into(node, kept)
                 saved = node.saved
                 if saved is None:
-                    raise _freed(node)
+                    raise freed(node)
                 if node.index < _last_mutation or _handed_out:
                     _check_unchanged(node, saved)
                 grads = pullback.call(F, t, saved) if raw else F.pull(node, pullback, t, saved)
@@ -297,7 +296,7 @@ def walk(F: Any, roots: Iterable[tuple[Node, Any]], floor: int = 0, stop: int = 
                     node.saved = None
                 saved = None
                 for parent, g in zip(node.parents, grads):
-                    if parent is None or g is None or (floor and parent.index < floor):
+                    if parent is None or g is None or (kept is not None and parent not in kept):
                         continue
                     if g is t:
                         borrowed.add(parent)
@@ -310,7 +309,7 @@ def walk(F: Any, roots: Iterable[tuple[Node, Any]], floor: int = 0, stop: int = 
                         pending[parent] = previous + g
                     else:
                         pending[parent] = g
-                        if parent.op is not None and parent.index >= stop:
+                        if parent.op is not None and (wanted is None or parent not in wanted):
                             heappush(heap, (-parent.index, parent))
     except GradientError:
         raise
@@ -325,15 +324,33 @@ def walk(F: Any, roots: Iterable[tuple[Node, Any]], floor: int = 0, stop: int = 
     return Cotangents(pending, borrowed)
 
 
-def _above(node: Node, floor: int) -> Any:
-    """The pullback of a node into those of its parents that are not older than `floor`."""
+def _leading_to(wanted: set[Node], roots: Sequence[Node]) -> set[Node]:
+    """The wanted nodes, and those from which a way leads on to a wanted node."""
+    oldest = min((node.index for node in wanted), default=0)
+    seen: set[Node] = set()
+    stack = list(roots)
+    while stack:
+        node = stack.pop()
+        if node not in seen and node.index > oldest:
+            seen.add(node)
+            if node not in wanted:
+                stack.extend(parent for parent in node.parents if parent is not None)
+    kept = set(wanted)
+    for node in sorted(seen - wanted, key=lambda node: node.index):
+        if any(parent in kept for parent in node.parents):
+            kept.add(node)
+    return kept
+
+
+def _pullback_into(node: Node, kept: set[Node]) -> Any:
+    """The pullback of a node into those of its parents that are kept."""
     if node.op.kind == "function":
         return node.pullback
-    mask = sum(1 << i for i, parent in enumerate(node.parents) if parent is not None and parent.index >= floor)
-    return node.op.pullback(mask)
+    return node.op.pullback(sum(1 << i for i, parent in enumerate(node.parents) if parent in kept))
 
 
-def _freed(node: Node) -> GradientError:
+def freed(node: Node) -> GradientError:
+    """The error for a node whose saved values are gone."""
     return GradientError(
         f"backward through {node.op.name} a second time: its saved values were freed by the first backward\n"
         f"  use backward(retain_graph=True) the first time, or run the forward again\n"

@@ -30,8 +30,7 @@ class _Trace:
     """A call of f on aliases of its primals, and what is needed to walk its tape.
 
     Aliases are leaves, or, where a primal itself needs a gradient, results of the identity on it: then what is computed from
-    the walk stays connected to what came before. Nodes older than `floor` are constants of this trace, nodes older than
-    `stop` are its leaves.
+    the walk stays connected to what came before. Nodes older than `floor` are constants of this trace.
     """
 
     def __init__(self, name: str, primals: list[Any]) -> None:
@@ -40,7 +39,6 @@ class _Trace:
         self.floor = next_index()
         self.aliases = [_alias(name, primal) for primal in primals]
         self.nodes: list[Node] = [alias._node for alias in self.aliases]
-        self.stop = next_index()
         self.given_tensors = any(isinstance(p, Tensor) for p in primals)
         needs = any(isinstance(p, Tensor) and p._node is not None for p in primals)
         self.recorded = mode.records is not None
@@ -59,10 +57,10 @@ class _Trace:
                 value = cotangent if isinstance(cotangent, Tensor) else wrap(cotangent)
                 roots.append((output._node, value._array if raw else value))
         if raw:
-            found = walk(RAW if retain else RAW_ONCE, roots, self.floor, self.stop, retain)
+            found = walk(RAW if retain else RAW_ONCE, roots, set(self.nodes), retain)
         else:
             with mode_with(grad=self.nested):
-                found = walk(TENSORS, roots, self.floor, self.stop, retain)
+                found = walk(TENSORS, roots, set(self.nodes), retain)
         return [
             found.owned(node) if node in found.by_node else self.zeros(alias)
             for node, alias in zip(self.nodes, self.aliases, strict=True)

@@ -46,6 +46,7 @@ OTHERS = {
     "row": np.array([0.5, 1.5, 2.0]),
     "column": np.array([[0.5], [3.0]]),
     "list": [0.5, 1.5, 2.0],
+    "narrower": np.array([0.5, 1.5, 2.0], np.float32),
 }
 
 
@@ -278,7 +279,6 @@ def test_repr_shows_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
 
 INDICES: dict[str, Any] = {
     "int": 1,
-    "negative": -1,
     "NumPy int": np.int64(2),
     "slice": slice(1, None),
     "steps": (slice(None, None, -2), slice(None, None, 3)),
@@ -294,7 +294,6 @@ INDICES: dict[str, Any] = {
     "mask and slice": (np.array([True, False, True]), slice(0, 2)),
     "bool": True,
     "empty list": [],
-    "whole": ...,
 }
 
 

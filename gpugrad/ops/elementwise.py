@@ -99,7 +99,7 @@ def _power_x(F: Any, t: Any, x: Any, y: Any) -> Any:
 
 def _power_y(F: Any, t: Any, x: Any, y: Any, out: Any) -> Any:
     flat = (x == 0) & (y >= 0)  # 0**y is constant for y > 0, and log(0) must not spoil it
-    return t * F.where(flat, 0.0, out * F.log(F.where(flat, 1.0, x)))
+    return t * F.where(flat, 0.0, out * F.log(F.astype(F.where(flat, 1.0, x), out.dtype)))
 
 
 @elementwise(
