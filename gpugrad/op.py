@@ -413,7 +413,6 @@ def apply(op: Op, inputs: tuple[Any, ...], params: dict[str, Any] = NO_PARAMS) -
         mode.records.append(Record(op, tuple(arrays), params, out))
     result = _new(Tensor)
     result._array = out
-    result._node = None
     if mask and mode.grad:
         pullbacks = op.pullbacks
         pullback = pullbacks[mask] if mask in pullbacks else op.pullback(mask)
@@ -431,6 +430,8 @@ def apply(op: Op, inputs: tuple[Any, ...], params: dict[str, Any] = NO_PARAMS) -
             while frame.f_code.co_filename.startswith(PACKAGE) and frame.f_back is not None:
                 frame = frame.f_back
             node.site = (frame.f_code, frame.f_lasti)
+            return result
+    result._node = None
     return result
 
 
