@@ -184,9 +184,7 @@ def _check(
     pulled = vjp(of_moving, *primals)[1](cotangents) if "rev" in modes else ()
     for k, i in enumerate(moving):
         direction = rng.standard_normal(values[i].shape)
-        ahead, behind = (
-            _evaluate(f, [*values[:i], values[i] + step * direction, *values[i + 1 :]]) for step in (eps, -eps)
-        )
+        ahead, behind = (_evaluate(f, [*values[:i], values[i] + step * direction, *values[i + 1 :]]) for step in (eps, -eps))
         slopes = [(a - b) / (2 * eps) for a, b in zip(ahead, behind, strict=True)]
         measured = _inner(cotangents, slopes)
         found: dict[str, float] = {}

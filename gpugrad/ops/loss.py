@@ -246,7 +246,8 @@ def _check_probability(name: str, x: Any) -> None:
 def binary_cross_entropy(F: Any, x: ArrayLike, target: ArrayLike, reduction: str = "mean") -> Any:
     """``-(target log x + (1 - target) log(1 - x))`` of probabilities (`torch.nn.functional.binary_cross_entropy`).
 
-    Each logarithm is held at -100 or above, as in PyTorch, so that a sure and wrong prediction costs 100, not infinity.
+    Each logarithm is held at -100 or above, as in PyTorch, so that a sure and wrong prediction costs 100, not infinity. Its
+    gradient there is 0: train on logits, with `binary_cross_entropy_with_logits`, and no gradient is lost.
 
     >>> import gpugrad as gg
     >>> gg.binary_cross_entropy(gg.tensor([0.5]), [1.0])
@@ -254,8 +255,9 @@ def binary_cross_entropy(F: Any, x: ArrayLike, target: ArrayLike, reduction: str
     """
     _check_probability("binary_cross_entropy", x)
     _same_shape("binary_cross_entropy", x, target)
-    with numpy.errstate(divide="ignore"):
-        log_yes, log_no = F.maximum(F.log(x), -100.0), F.maximum(F.log1p(-x), -100.0)
+    with numpy.errstate(divide="ignore"):  # where() keeps the infinite slope of log(0), times 0, out of the gradient
+        log_yes = F.maximum(F.log(F.where(x > 0, x, 0.0)), -100.0)
+        log_no = F.maximum(F.log1p(-F.where(x < 1, x, 1.0)), -100.0)
     return _reduce(F, -(target * log_yes + (1 - target) * log_no), reduction)
 
 

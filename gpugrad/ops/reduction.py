@@ -90,9 +90,14 @@ def _centered(F: Any, x: Any, axis: Axis) -> Any:
     return x - F.mean(x, axis=axis, keepdims=True)
 
 
+def _freedom(x: Any, axis: Axis, ddof: float) -> float:
+    """What a variance is divided by: 0, which gives nan, where there are too few elements."""
+    return builtins.max(count_reduced(x.shape, axis) - ddof, 0)
+
+
 def _var_rule(F: Any, t: Any, x: Any, axis: Axis, ddof: float) -> Any:
-    scale = 2.0 / (count_reduced(x.shape, axis) - ddof)
-    return F.reshape(t, kept_shape(x.shape, axis)) * (_centered(F, x, axis) * scale)
+    t = F.reshape(t, kept_shape(x.shape, axis)) * 2 / _freedom(x, axis, ddof)
+    return t * _centered(F, x, axis)
 
 
 @primitive(vjp=(_var_rule,), samples=reductions(ddof=1))
@@ -108,8 +113,7 @@ def var(xp: Any, x: ArrayLike, axis: Axis = None, ddof: float = 0, keepdims: boo
 
 def _std_rule(F: Any, t: Any, x: Any, out: Any, axis: Axis, ddof: float) -> Any:
     kept = kept_shape(x.shape, axis)
-    scale = 1.0 / (count_reduced(x.shape, axis) - ddof)
-    return (F.reshape(t, kept) / F.reshape(out, kept)) * (_centered(F, x, axis) * scale)
+    return F.reshape(t, kept) / F.reshape(out, kept) / _freedom(x, axis, ddof) * _centered(F, x, axis)
 
 
 @primitive(vjp=(_std_rule,), samples=reductions(ddof=1))

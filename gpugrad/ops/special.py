@@ -56,8 +56,7 @@ def _series(x: Any) -> tuple[float, ...]:
 
 def _erfc_positive(xp: Any, x: Any) -> Any:
     """Erfc for x >= 0."""
-    t = (x - 3.75) / (x + 3.75)
-    t = xp.where(xp.isnan(t) & ~xp.isnan(x), xp.ones_like(t), t)  # x = inf
+    t = 1 - 7.5 / (x + 3.75)  # (x - 3.75) / (x + 3.75), but 1 at infinity
     ahead = behind = xp.zeros_like(x)
     coefficients = _series(x)
     for c in coefficients[:0:-1]:

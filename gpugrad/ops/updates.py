@@ -17,6 +17,9 @@ _BLOCK = 1 << 15
 """Elements updated at a time: the parameter, its gradient and its moments then stay in the cache."""
 
 
+_POSITIVE = calls(lambda rng: ((array(rng, 3, 4, low=0.5), array(rng, 4, low=0.5)), {}))
+
+
 def _in_place(name: str) -> Any:
     def body(xp: Any, x: ArrayLike, y: ArrayLike) -> Any:
         getattr(xp, name)(x, y, x)
@@ -31,7 +34,7 @@ def _in_place(name: str) -> Any:
     >>> x == gg.{name}(4.0, 2.0)
     tensor([ True])
     """
-    return update(mutates=lambda count: (0,), samples=calls(lambda rng: ((array(rng, 3, 4), array(rng, 4, low=0.5)), {})))(body)
+    return update(mutates=lambda count: (0,), samples=_POSITIVE)(body)
 
 
 add_, subtract_, multiply_, divide_, power_ = map(_in_place, ("add", "subtract", "multiply", "divide", "power"))

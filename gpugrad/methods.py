@@ -1,0 +1,208 @@
+"""NumPy's operators and methods, as a base class of Tensor: each calls the op of its name."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy
+from numpy.typing import DTypeLike
+
+from .op import apply, registry
+from .ops import activation, comparison, elementwise, linalg, reduction, shape
+from .ops.reduction import Axis
+
+if TYPE_CHECKING:
+    from .tensor import Tensor
+
+__all__ = ["ArrayMethods"]
+
+_ADD, _SUBTRACT, _MULTIPLY, _DIVIDE, _MATMUL = map(registry.__getitem__, ("add", "subtract", "multiply", "divide", "matmul"))
+
+
+class ArrayMethods:
+    """Arithmetic, comparisons, reductions and shape, as `numpy.ndarray` has them."""
+
+    __slots__ = ()
+
+    # --- arithmetic ---
+
+    def __add__(self, other: Any) -> Tensor:
+        return apply(_ADD, (self, other))
+
+    def __radd__(self, other: Any) -> Tensor:
+        return apply(_ADD, (other, self))
+
+    def __sub__(self, other: Any) -> Tensor:
+        return apply(_SUBTRACT, (self, other))
+
+    def __rsub__(self, other: Any) -> Tensor:
+        return apply(_SUBTRACT, (other, self))
+
+    def __mul__(self, other: Any) -> Tensor:
+        return apply(_MULTIPLY, (self, other))
+
+    def __rmul__(self, other: Any) -> Tensor:
+        return apply(_MULTIPLY, (other, self))
+
+    def __truediv__(self, other: Any) -> Tensor:
+        return apply(_DIVIDE, (self, other))
+
+    def __rtruediv__(self, other: Any) -> Tensor:
+        return apply(_DIVIDE, (other, self))
+
+    def __matmul__(self, other: Any) -> Tensor:
+        return apply(_MATMUL, (self, other))
+
+    def __rmatmul__(self, other: Any) -> Tensor:
+        return apply(_MATMUL, (other, self))
+
+    def __pow__(self, other: Any) -> Tensor:
+        if type(other) in (int, float) and other == 2:
+            return elementwise.square(self)
+        return elementwise.power(self, other)
+
+    def __rpow__(self, other: Any) -> Tensor:
+        return elementwise.power(other, self)
+
+    def __neg__(self) -> Tensor:
+        return elementwise.negative(self)
+
+    def __pos__(self) -> Tensor:
+        return elementwise.positive(self)
+
+    def __abs__(self) -> Tensor:
+        return elementwise.abs(self)
+
+    def __eq__(self, other: object) -> Tensor:  # type: ignore[override]
+        return comparison.equal(self, other)
+
+    def __ne__(self, other: object) -> Tensor:  # type: ignore[override]
+        return comparison.not_equal(self, other)
+
+    def __lt__(self, other: Any) -> Tensor:
+        return comparison.less(self, other)
+
+    def __le__(self, other: Any) -> Tensor:
+        return comparison.less_equal(self, other)
+
+    def __gt__(self, other: Any) -> Tensor:
+        return comparison.greater(self, other)
+
+    def __ge__(self, other: Any) -> Tensor:
+        return comparison.greater_equal(self, other)
+
+    def __and__(self, other: Any) -> Tensor:
+        return comparison.bitwise_and(self, other)
+
+    def __or__(self, other: Any) -> Tensor:
+        return comparison.bitwise_or(self, other)
+
+    def __xor__(self, other: Any) -> Tensor:
+        return comparison.bitwise_xor(self, other)
+
+    __rand__, __ror__, __rxor__ = __and__, __or__, __xor__
+
+    def __invert__(self) -> Tensor:
+        return comparison.invert(self)
+
+    # --- methods, as NumPy's ---
+
+    def sum(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
+        """Sum over axes."""
+        return reduction.sum(self, axis, keepdims)
+
+    def mean(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
+        """Mean over axes."""
+        return reduction.mean(self, axis, keepdims)
+
+    def max(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
+        """Largest element over axes."""
+        return reduction.max(self, axis, keepdims)
+
+    def min(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
+        """Smallest element over axes."""
+        return reduction.min(self, axis, keepdims)
+
+    def var(self, axis: Axis = None, ddof: float = 0, keepdims: bool = False) -> Tensor:
+        """Variance over axes."""
+        return reduction.var(self, axis, ddof, keepdims)
+
+    def std(self, axis: Axis = None, ddof: float = 0, keepdims: bool = False) -> Tensor:
+        """Standard deviation over axes."""
+        return reduction.std(self, axis, ddof, keepdims)
+
+    def argmax(self, axis: int | None = None, keepdims: bool = False) -> Tensor:
+        """Index of the largest element."""
+        return reduction.argmax(self, axis, keepdims)
+
+    def argmin(self, axis: int | None = None, keepdims: bool = False) -> Tensor:
+        """Index of the smallest element."""
+        return reduction.argmin(self, axis, keepdims)
+
+    def any(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
+        """Whether any element is true."""
+        return reduction.any(self, axis, keepdims)
+
+    def all(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
+        """Whether all elements are true."""
+        return reduction.all(self, axis, keepdims)
+
+    def reshape(self, *shape_: Any) -> Tensor:
+        """The same elements under another shape: ``reshape(2, 3)`` or ``reshape((2, 3))``."""
+        return shape.reshape(self, shape_[0] if len(shape_) == 1 else shape_)
+
+    def ravel(self) -> Tensor:
+        """One axis, in C order."""
+        return shape.reshape(self, -1)
+
+    flatten = ravel
+
+    def transpose(self, *axes: Any) -> Tensor:
+        """Axes in another order: ``transpose()``, ``transpose(1, 0)`` or ``transpose((1, 0))``."""
+        if not axes:
+            return shape.transpose(self)
+        return shape.transpose(self, axes[0] if len(axes) == 1 and not isinstance(axes[0], int) else axes)
+
+    def squeeze(self, axis: int | tuple[int, ...] | None = None) -> Tensor:
+        """Axes of length one left out."""
+        return shape.squeeze(self, axis)
+
+    def swapaxes(self, axis1: int, axis2: int) -> Tensor:
+        """Two axes exchanged."""
+        return shape.swapaxes(self, axis1, axis2)
+
+    def astype(self, dtype: DTypeLike) -> Tensor:
+        """A copy with another dtype; an integer or boolean one cuts the gradient."""
+        return shape.cast(self, dtype) if numpy.dtype(dtype).kind not in "fc" else shape.astype(self, dtype)
+
+    def dot(self, other: Any) -> Tensor:
+        """Dot product, with NumPy's rules."""
+        return linalg.dot(self, other)
+
+    def clip(self, a_min: Any = None, a_max: Any = None) -> Tensor:
+        """Values limited to [a_min, a_max]."""
+        return elementwise.clip(self, a_min, a_max)
+
+    def exp(self) -> Tensor:
+        """``e ** x``."""
+        return elementwise.exp(self)
+
+    def log(self) -> Tensor:
+        """Natural logarithm."""
+        return elementwise.log(self)
+
+    def sqrt(self) -> Tensor:
+        """Square root."""
+        return elementwise.sqrt(self)
+
+    def tanh(self) -> Tensor:
+        """Hyperbolic tangent."""
+        return elementwise.tanh(self)
+
+    def sigmoid(self) -> Tensor:
+        """Logistic function."""
+        return activation.sigmoid(self)
+
+    def relu(self) -> Tensor:
+        """``max(x, 0)``."""
+        return activation.relu(self)

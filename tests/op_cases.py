@@ -1,0 +1,176 @@
+"""What the tests of ops share: every sample of every op, and references that were not written with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+from scipy import special
+
+import gpugrad as gg
+from gpugrad.op import Op, Sample, registry
+from gpugrad.testing import iterate_samples, sample_function
+
+
+class Case(NamedTuple):
+    """One sample of one op."""
+
+    op: Op
+    sample: Sample
+    positions: tuple[int, ...]
+
+    def function(self) -> tuple[Callable[..., Any], list[Any]]:
+        """The call as a function of its differentiable arrays, and those."""
+        return sample_function(self.op, self.sample, self.positions)
+
+
+def describe(value: Any) -> str:
+    if isinstance(value, np.ndarray):
+        return ("" if value.dtype.kind == "f" else value.dtype.name + "_") + "x".join(map(str, value.shape or ("0d",)))
+    if isinstance(value, list | tuple) and any(isinstance(v, np.ndarray) for v in value):
+        return "+".join(map(describe, value))
+    return str(value).replace(" ", "").replace("slice(None,None,None)", ":").replace("None", "_")[:24]
+
+
+def case_id(case: Case) -> str:
+    arguments = [describe(value) for value in case.sample.args]
+    arguments += [f"{name}={describe(value)}" for name, value in case.sample.kwargs.items()]
+    return f"{case.op.name}({','.join(arguments)})"
+
+
+CASES = [Case(op, sample, positions) for op in registry.values() for sample, positions in iterate_samples(op)]
+PURE = [case for case in CASES if case.op.mutates is None]
+DIFFERENTIABLE = [case for case in CASES if case.positions]
+
+
+def params(cases: list[Case]) -> Any:
+    return pytest.mark.parametrize("case", [pytest.param(case, id=case_id(case)) for case in cases])
+
+
+def leaves(arrays: list[Any]) -> list[gg.Tensor]:
+    """Differentiable Tensors around arrays, in the layout they have."""
+    return [gg.asarray(array).requires_grad_() for array in arrays]
+
+
+def value_and_gradients(function: Any, arrays: list[Any], cotangent: Any = None, create_graph: bool = False) -> Any:
+    """A result, and the gradients of ``<cotangent, result>``, as raw arrays; the cotangent is made if not given."""
+    inputs = leaves(arrays)
+    out = function(*inputs)
+    if cotangent is None:
+        cotangent = cotangent_for(out)
+    out.backward(np.asarray(cotangent, out.dtype), create_graph=create_graph)
+    for tensor in inputs:
+        assert tensor.grad is not None
+    return out.detach().numpy(), [tensor.grad.detach().numpy() for tensor in inputs if tensor.grad is not None]
+
+
+def cotangent_for(out: Any) -> np.ndarray:
+    return np.random.default_rng(7).uniform(0.5, 1.5, out.shape)
+
+
+# --- references ---------------------------------------------------------------------------------------------------
+
+
+def reduced(values: Any, reduction: str) -> Any:
+    return {"none": lambda v: v, "sum": np.sum, "mean": np.mean}[reduction](values)
+
+
+def cross_entropy(x: Any, target: Any, reduction: str = "mean") -> Any:
+    logs = special.log_softmax(x, axis=1)
+    one_hot = np.eye(x.shape[1])[target] if target.dtype.kind == "i" else target
+    return reduced(-special.xlogy(one_hot, np.exp(logs)).sum(axis=1), reduction)
+
+
+def huber_loss(x: Any, target: Any, reduction: str = "mean", delta: float = 1.0) -> Any:
+    return reduced(special.huber(delta, x - target), reduction)
+
+
+def binary_cross_entropy(x: Any, target: Any, reduction: str = "mean") -> Any:
+    return reduced(-special.xlogy(target, x) - special.xlog1py(1 - target, -x), reduction)
+
+
+def multiclass_svm_loss(x: Any, target: Any, margin: float = 1.0, reduction: str = "mean") -> Any:
+    losses = [sum(max(0, s - row[y] + margin) for j, s in enumerate(row) if j != y) for row, y in zip(x, target, strict=True)]
+    return reduced(np.array(losses), reduction)
+
+
+def scatter(numbers: Any, x: Any, shape: tuple[int, ...]) -> Any:
+    """Zeros with each element of x added to the element whose number in C order is given."""
+    return np.bincount(numbers.ravel(), x.ravel(), minlength=int(np.prod(shape))).reshape(shape)
+
+
+def numbered(shape: tuple[int, ...]) -> Any:
+    return np.arange(int(np.prod(shape))).reshape(shape)
+
+
+def index_set(x: Any, value: Any, index: Any) -> Any:
+    out = x.copy().ravel()
+    numbers = numbered(x.shape)[index]
+    for n, v in zip(numbers.ravel(), np.broadcast_to(value, numbers.shape).ravel(), strict=True):
+        out[n] = v
+    return out.reshape(x.shape)
+
+
+def sum_to(x: Any, shape: tuple[int, ...]) -> Any:
+    numbers = np.broadcast_to(numbered(shape), x.shape)
+    return scatter(numbers, x, shape)
+
+
+def maxout(x: Any, pieces: int, axis: int = -1) -> Any:
+    return np.stack([run.max(axis=axis) for run in np.split(x, x.shape[axis] // pieces, axis=axis)], axis=axis)
+
+
+def gelu(x: Any, approximate: str = "none") -> Any:
+    if approximate == "tanh":
+        return x * special.expit(2 * np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))
+    return x * special.ndtr(x)
+
+
+REFERENCES: dict[str, Callable[..., Any]] = {
+    "clip": lambda x, a_min=None, a_max=None: np.clip(x, a_min, a_max),
+    "rsqrt": lambda x: x**-0.5,
+    "sigmoid": special.expit,
+    "relu": lambda x: np.where(x > 0, x, 0),
+    "leaky_relu": lambda x, slope=0.01: np.where(x > 0, x, slope * x),
+    "elu": lambda x, alpha=1.0: np.where(x > 0, x, alpha * (np.exp(x) - 1)),
+    "softplus": lambda x: np.logaddexp(0, x),
+    "logsigmoid": special.log_expit,
+    "silu": lambda x: x * special.expit(x),
+    "gelu": gelu,
+    "softmax": lambda x, axis=-1: special.softmax(x, axis=axis),
+    "log_softmax": lambda x, axis=-1: special.log_softmax(x, axis=axis),
+    "logsumexp": special.logsumexp,
+    "maxout": maxout,
+    "erf": special.erf,
+    "erfc": special.erfc,
+    "mse_loss": lambda x, target, reduction="mean": reduced((x - target) ** 2, reduction),
+    "l1_loss": lambda x, target, reduction="mean": reduced(np.fabs(x - target), reduction),
+    "huber_loss": huber_loss,
+    "cross_entropy": cross_entropy,
+    "binary_cross_entropy": binary_cross_entropy,
+    "binary_cross_entropy_with_logits": lambda x, target, reduction="mean": binary_cross_entropy(
+        special.expit(x), target, reduction
+    ),
+    "hinge_loss": lambda x, target, reduction="mean": reduced(np.clip(1 - target * x, 0, None), reduction),
+    "multiclass_svm_loss": multiclass_svm_loss,
+    "mm": lambda x, y: np.einsum("ij,jk->ik", x, y),
+    "linear": lambda x, weight, bias=0: np.einsum("...i,oi->...o", x, weight) + bias,
+    "getitem": lambda x, index: x[index],
+    "index_add_zeros": lambda x, index, shape: scatter(numbered(shape)[index], x, shape),
+    "index_set": index_set,
+    "put_along_axis_zeros": lambda x, indices, axis, shape: scatter(
+        np.take_along_axis(numbered(shape), indices, axis), x, shape
+    ),
+    "zeros_of": np.zeros_like,
+    "sum_to": sum_to,
+    "cast": lambda x, dtype: x.astype(dtype),
+    "to_device": lambda x, device: x,
+    "alias": lambda x: x,
+}
+
+
+def numpy_function(op: Op) -> Callable[..., Any] | None:
+    """NumPy's function for an op: its ufunc, or the one of the same name."""
+    return getattr(np, op.ufunc or op.name, None) if op.name not in REFERENCES else None
