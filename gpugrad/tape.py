@@ -269,7 +269,6 @@ def walk(F: Any, roots: Sequence[tuple[Node, Any]], wanted: set[Node] | None = N
     heap: list[tuple[int, Node]] = []
     get, raw = pending.get, F.raw
     kept = None if wanted is None else _leading_to(wanted, [node for node, _ in roots])
-    node: Node | None = None
     for node, cotangent in roots:
         if kept is not None and node not in kept:
             continue
@@ -314,14 +313,17 @@ def walk(F: Any, roots: Sequence[tuple[Node, Any]], wanted: set[Node] | None = N
     except GradientError:
         raise
     except Exception as error:
-        if node is None:
-            raise
-        cause = str(error).split("\n  at ")[0] if isinstance(error, GpugradError) else f"{type(error).__name__}: {error}"
-        raise GradientError(
-            f"backward of {node.op.name} failed: {cause}\n  its result was {node.dtype}{list(node.shape)}, made"
-            f"\n  at {format_site(node.site)}"
-        ) from error
+        raise _failed(node, error) from error
     return Cotangents(pending, borrowed)
+
+
+def _failed(node: Node, error: Exception) -> GradientError:
+    """The error for a rule that raised: it names the line of the forward that made the node."""
+    cause = str(error).split("\n  at ")[0] if isinstance(error, GpugradError) else f"{type(error).__name__}: {error}"
+    return GradientError(
+        f"backward of {node.op.name} failed: {cause}\n  its result was {node.dtype}{list(node.shape)}, made"
+        f"\n  at {format_site(node.site)}"
+    )
 
 
 def _leading_to(wanted: set[Node], roots: Sequence[Node]) -> set[Node]:

@@ -237,6 +237,8 @@ NO_ELEMENTS: list[tuple[str, Callable[..., Any], list[tuple[int, ...]], tuple[in
     ("dot no elements", gg.matmul, [(0,), (0,)], (), 0),
     ("linear", F.linear, [(0, 4), (5, 4), (5,)], (0, 5), None),
     ("linear no inputs", F.linear, [(3, 0), (5, 0), (5,)], (3, 5), 0),
+    ("linear no inputs, stack", F.linear, [(2, 3, 0), (5, 0), (5,)], (2, 3, 5), 0),
+    ("linear no outputs, stack", F.linear, [(2, 3, 4), (0, 4), (0,)], (2, 3, 0), None),
     ("cross entropy", lambda x: F.cross_entropy(x, np.zeros(0, int), reduction="sum"), [(0, 3)], (), 0),
     ("mse", lambda x: F.mse_loss(x, x.detach(), reduction="sum"), [(0, 3)], (), 0),
 ]

@@ -129,7 +129,7 @@ def put_along_axis_zeros(xp: Any, x: ArrayLike, indices: Any, axis: int, shape: 
     tensor([[0., 5., 0.]])
     """
     out = xp.zeros(shape, x.dtype)
-    grid = list(numpy.ogrid[tuple(slice(n) for n in indices.shape)])
+    grid = list(numpy.ogrid[tuple(slice(n) for n in shape)])  # the other axes of `indices` may be 1, and are then broadcast
     grid[axis] = indices
     xp.add.at(out, tuple(grid), x)
     return out

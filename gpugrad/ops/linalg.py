@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy
@@ -104,8 +105,8 @@ def dot(x: ArrayLike, y: ArrayLike) -> Any:
     x_shape, y_shape = numpy.shape(x), numpy.shape(y)
     if x_shape[-1] != y_shape[-2]:
         raise ShapeError(f"dot: the last axis of x {x_shape} and the second last of y {y_shape} must be equal")
-    left = shape.reshape(x, (-1, x_shape[-1]))
-    right = shape.reshape(shape.moveaxis(y, -2, 0), (y_shape[-2], -1))
+    left = shape.reshape(x, (math.prod(x_shape[:-1]), x_shape[-1]))
+    right = shape.reshape(shape.moveaxis(y, -2, 0), (y_shape[-2], math.prod((*y_shape[:-2], y_shape[-1]))))
     return shape.reshape(matmul(left, right), (*x_shape[:-1], *y_shape[:-2], y_shape[-1]))
 
 
@@ -119,7 +120,8 @@ def _linear_x(F: Any, t: Any, weight: Any) -> Any:
 def _linear_weight(F: Any, t: Any, x: Any) -> Any:
     if t.ndim == 2:
         return F.mm(t.T, x)
-    return F.mm(F.reshape(t, (-1, t.shape[-1])).T, F.reshape(x, (-1, x.shape[-1])))
+    rows = math.prod(t.shape[:-1])  # -1 could not be worked out where there are no features
+    return F.mm(F.reshape(t, (rows, t.shape[-1])).T, F.reshape(x, (rows, x.shape[-1])))
 
 
 def _linear_jvp(F: Any, tangents: list[Any], x: Any, weight: Any) -> Any:
