@@ -12,6 +12,7 @@ from . import nn as nn
 from . import ops as ops
 from . import optim as optim
 from . import protocols as protocols
+from . import testing as testing
 from .backend import cuda_is_available as cuda_is_available
 from .backend import default_dtype as default_dtype
 from .backend import device_count as device_count

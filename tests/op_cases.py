@@ -160,9 +160,7 @@ REFERENCES: dict[str, Callable[..., Any]] = {
     "getitem": lambda x, index: x[index],
     "index_add_zeros": lambda x, index, shape: scatter(numbered(shape)[index], x, shape),
     "index_set": index_set,
-    "put_along_axis_zeros": lambda x, indices, axis, shape: scatter(
-        np.take_along_axis(numbered(shape), indices, axis), x, shape
-    ),
+    "put_along_axis_zeros": lambda x, indices, axis, shape: scatter(np.take_along_axis(numbered(shape), indices, axis), x, shape),
     "zeros_of": np.zeros_like,
     "sum_to": sum_to,
     "cast": lambda x, dtype: x.astype(dtype),

@@ -52,14 +52,13 @@ def of_pairs(function: Callable[..., Any]) -> Callable[..., Any]:
     return lambda x, target, **kwargs: function(x, target, **kwargs)
 
 
-TORCH: dict[str, Callable[..., Any]] = {
-    name: getattr(torch, name)
-    for name in (
-        "add subtract multiply divide negative positive reciprocal square sqrt rsqrt exp exp2 expm1 log log2 log10 log1p "
-        "logaddexp sin cos tan arcsin arccos arctan arctan2 sinh cosh tanh arcsinh arccosh arctanh abs erf erfc sigmoid relu "
-        "mm matmul reshape swapaxes moveaxis broadcast_to"
-    ).split()
-} | {
+SAME = (
+    ["add", "subtract", "multiply", "divide", "negative", "positive", "reciprocal", "square", "sqrt", "rsqrt", "exp", "exp2"]
+    + ["expm1", "log", "log2", "log10", "log1p", "logaddexp", "sin", "cos", "tan", "arcsin", "arccos", "arctan", "arctan2"]
+    + ["sinh", "cosh", "tanh", "arcsinh", "arccosh", "arctanh", "abs", "erf", "erfc", "sigmoid", "relu"]
+    + ["mm", "matmul", "reshape", "swapaxes", "moveaxis", "broadcast_to"]
+)
+TORCH: dict[str, Callable[..., Any]] = {name: getattr(torch, name) for name in SAME} | {
     "power": torch.pow,
     "maximum": lambda x, y: torch.maximum(x, torch.as_tensor(y, dtype=x.dtype)),
     "minimum": lambda x, y: torch.minimum(x, torch.as_tensor(y, dtype=x.dtype)),
@@ -84,9 +83,7 @@ TORCH: dict[str, Callable[..., Any]] = {
     "transpose": lambda x, axes=None: x.permute(*(axes or range(x.ndim)[::-1])),
     "squeeze": lambda x, axis=None: x.squeeze() if axis is None else x.squeeze(axis),
     "sum_to": lambda x, shape: x.sum_to_size(shape),
-    "concatenate": lambda arrays, axis=0: (
-        torch.cat([a.ravel() for a in arrays]) if axis is None else torch.cat(arrays, axis)
-    ),
+    "concatenate": lambda arrays, axis=0: torch.cat([a.ravel() for a in arrays]) if axis is None else torch.cat(arrays, axis),
     "stack": lambda arrays, axis=0: torch.stack(arrays, axis),
     "astype": lambda x, dtype: x.to(getattr(torch, dtype)),
     "copy": torch.clone,

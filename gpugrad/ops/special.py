@@ -35,10 +35,12 @@ def _chebyshev_of_erfc(terms: int = 34, center: float = 3.75) -> tuple[float, ..
         return (1 + 2 * x) / (math.sqrt(math.pi) * fraction)
 
     n = 2 * terms
-    angles = [math.pi * (k + 0.5) / n for k in range(n)]
-    values = [scaled(center * (1 + math.cos(a)) / (1 - math.cos(a))) for a in angles]
+    # cos(pi i / 2n), looked up by i modulo 4n: cos(j * angle) would have the rounding error of a large argument
+    cosines = [math.cos(math.pi * i / (2 * n)) for i in range(4 * n)]
+    points = [cosines[2 * k + 1] for k in range(n)]
+    values = [scaled(center * (1 + c) / (1 - c)) for c in points]
     return tuple(
-        (1 if j == 0 else 2) / n * math.fsum(v * math.cos(j * a) for v, a in zip(values, angles, strict=True))
+        (1 if j == 0 else 2) / n * math.fsum(v * cosines[j * (2 * k + 1) % (4 * n)] for k, v in enumerate(values))
         for j in range(terms)
     )
 
