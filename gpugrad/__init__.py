@@ -84,6 +84,7 @@ from .ops.elementwise import exp as exp
 from .ops.elementwise import exp2 as exp2
 from .ops.elementwise import expm1 as expm1
 from .ops.elementwise import floor as floor
+from .ops.elementwise import floor_divide as floor_divide
 from .ops.elementwise import log as log
 from .ops.elementwise import log1p as log1p
 from .ops.elementwise import log2 as log2
@@ -96,6 +97,7 @@ from .ops.elementwise import negative as negative
 from .ops.elementwise import positive as positive
 from .ops.elementwise import power as power
 from .ops.elementwise import reciprocal as reciprocal
+from .ops.elementwise import remainder as remainder
 from .ops.elementwise import rint as rint
 from .ops.elementwise import rsqrt as rsqrt
 from .ops.elementwise import sign as sign

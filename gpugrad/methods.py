@@ -64,6 +64,18 @@ class ArrayMethods:
     def __rpow__(self, other: Any) -> Tensor:
         return elementwise.power(other, self)
 
+    def __mod__(self, other: Any) -> Tensor:
+        return elementwise.remainder(self, other)
+
+    def __rmod__(self, other: Any) -> Tensor:
+        return elementwise.remainder(other, self)
+
+    def __floordiv__(self, other: Any) -> Tensor:
+        return elementwise.floor_divide(self, other)
+
+    def __rfloordiv__(self, other: Any) -> Tensor:
+        return elementwise.floor_divide(other, self)
+
     def __neg__(self) -> Tensor:
         return elementwise.negative(self)
 

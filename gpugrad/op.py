@@ -391,7 +391,7 @@ def apply(op: Op, inputs: tuple[Any, ...], params: dict[str, Any] = NO_PARAMS) -
             if node is not None:
                 mask |= bit
         else:
-            arrays.append(_weak(x, inputs) if type(x) is list or type(x) is tuple else x)
+            arrays.append(_weak(op, x, inputs) if type(x) is list or type(x) is tuple else x)
             parents.append(None)
         bit += bit
     mode = current_mode()
@@ -435,12 +435,13 @@ def apply(op: Op, inputs: tuple[Any, ...], params: dict[str, Any] = NO_PARAMS) -
     return result
 
 
-def _weak(values: Any, inputs: tuple[Any, ...]) -> Any:
-    """A list among the inputs as an array: of the dtype of a floating array beside it, as a number would be."""
-    for other in inputs:
-        dtype = getattr(other, "dtype", None)
-        if dtype is not None and dtype.kind in "fc":
-            return backend.as_array(values, dtype)
+def _weak(op: Op, values: Any, inputs: tuple[Any, ...]) -> Any:
+    """A list among the inputs as an array; where arithmetic meets a floating array, of its dtype, as a number would be."""
+    if op.kind in ("elementwise", "multilinear"):
+        for other in inputs:
+            dtype = getattr(other, "dtype", None)
+            if dtype is not None and dtype.kind in "fc":
+                return backend.as_array(values, dtype)
     return backend.as_array(values)
 
 

@@ -217,3 +217,12 @@ def test_clip_grad_norm_scales_all_gradients_together() -> None:
     assert [a.grad.item(), b.grad.item()] == pytest.approx([0.6, 0.8], rel=1e-5)
     assert nn.utils.clip_grad_norm_([a, b], 10.0).item() == pytest.approx(1, rel=1e-5)
     assert a.grad.item() == pytest.approx(0.6, rel=1e-5)
+
+
+def test_lists_serve_as_class_ids() -> None:
+    assert F.cross_entropy([[0.0, 0.0]], [1]).item() == pytest.approx(np.log(2), rel=1e-6)
+
+
+def test_a_function_in_place_of_a_layer_is_refused() -> None:
+    with pytest.raises(TypeError, match=r"layer 1 is relu: use its module, as nn\.ReLU\(\)"):
+        nn.Sequential(nn.Linear(2, 2), gg.relu)

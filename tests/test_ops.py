@@ -21,7 +21,7 @@ from op_cases import (
 
 import gpugrad as gg
 from gpugrad.errors import DTypeError, GradientError
-from gpugrad.op import Op, registry
+from gpugrad.op import Op, Sample, registry
 from gpugrad.testing import gradcheck, gradgradcheck, iterate_samples
 
 DRAWS = {"random_normal", "random_uniform"}
@@ -103,7 +103,7 @@ def test_results_without_a_rule_need_no_gradient(case: Case) -> None:
 
 @params(DIFFERENTIABLE)
 def test_both_modes_against_finite_differences(case: Case) -> None:
-    assert gradcheck(*case.function(), atol=1e-7, rtol=1e-6)
+    assert gradcheck(*case.function(), eps=3e-6, atol=1e-9, rtol=1e-8)
 
 
 @params(DIFFERENTIABLE)
@@ -121,9 +121,23 @@ def test_forward_mode_against_reverse_mode(case: Case) -> None:
         assert float(np.vdot(cotangent, pushed)) == pytest.approx(float(np.vdot(pulled[i], tangents[i])), abs=1e-11 * scale)
 
 
+@params([case for case in DIFFERENTIABLE if len(case.positions) > 1])
+def test_one_input_alone(case: Case) -> None:
+    """The others are then constants: other values are saved, and other tangents are missing."""
+    value, gradients = value_and_gradients(*case.function())
+    cotangent = cotangent_for(value)
+    for position, gradient in zip(case.positions, gradients, strict=True):
+        function, (array,) = case._replace(positions=(position,)).function()
+        np.testing.assert_array_equal(value_and_gradients(function, [array])[1][0], gradient)
+        direction = np.random.default_rng(3).standard_normal(array.shape)
+        pushed = gg.jvp(function, (array,), (direction,))[1]
+        assert np.shape(pushed) == value.shape
+        assert float(np.vdot(cotangent, pushed)) == pytest.approx(float(np.vdot(gradient, direction)), rel=1e-10, abs=1e-12)
+
+
 @params(DIFFERENTIABLE)
 def test_second_order_against_finite_differences(case: Case) -> None:
-    assert gradgradcheck(*case.function(), atol=1e-6, rtol=1e-5)
+    assert gradgradcheck(*case.function(), eps=3e-6, atol=1e-9, rtol=1e-8)
 
 
 @params(DIFFERENTIABLE)
@@ -155,6 +169,17 @@ def test_fused_forward_and_rules_agree_with_the_composition(case: Case) -> None:
     np.testing.assert_allclose(value, expected, rtol=1e-13, err_msg=op.name)
     for a, b in zip(gradients, expected_gradients, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-15, err_msg=op.name)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+def test_cross_entropy_of_targets_that_do_not_sum_to_one(reduction: str) -> None:
+    x, target = np.random.default_rng(1).uniform(0, 2, (2, 3, 4))
+    case = Case(registry["cross_entropy"], Sample((x, target), {"reduction": reduction}), (0,))
+    expected = -(target * (x - np.log(np.exp(x).sum(axis=1, keepdims=True)))).sum(axis=1)
+    value = case.function()[0](x).numpy()
+    np.testing.assert_allclose(value, {"mean": np.mean, "sum": np.sum, "none": np.array}[reduction](expected), rtol=1e-12)
+    assert gradcheck(*case.function(), atol=1e-8, rtol=1e-8)
+    assert gradgradcheck(*case.function(), atol=1e-8, rtol=1e-8)
 
 
 # --- layouts ------------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -52,13 +53,12 @@ def of_pairs(function: Callable[..., Any]) -> Callable[..., Any]:
     return lambda x, target, **kwargs: function(x, target, **kwargs)
 
 
-SAME = (
-    ["add", "subtract", "multiply", "divide", "negative", "positive", "reciprocal", "square", "sqrt", "rsqrt", "exp", "exp2"]
-    + ["expm1", "log", "log2", "log10", "log1p", "logaddexp", "sin", "cos", "tan", "arcsin", "arccos", "arctan", "arctan2"]
-    + ["sinh", "cosh", "tanh", "arcsinh", "arccosh", "arctanh", "abs", "erf", "erfc", "sigmoid", "relu"]
-    + ["mm", "matmul", "reshape", "swapaxes", "moveaxis", "broadcast_to"]
-)
-TORCH: dict[str, Callable[..., Any]] = {name: getattr(torch, name) for name in SAME} | {
+SAME = """
+    add subtract multiply divide negative positive reciprocal square sqrt rsqrt exp exp2 expm1 log log2 log10 log1p
+    logaddexp sin cos tan arcsin arccos arctan arctan2 sinh cosh tanh arcsinh arccosh arctanh abs erf erfc sigmoid relu mm
+    matmul reshape swapaxes moveaxis broadcast_to
+"""
+TORCH: dict[str, Callable[..., Any]] = {name: getattr(torch, name) for name in re.findall(r"\w+", SAME)} | {
     "power": torch.pow,
     "maximum": lambda x, y: torch.maximum(x, torch.as_tensor(y, dtype=x.dtype)),
     "minimum": lambda x, y: torch.minimum(x, torch.as_tensor(y, dtype=x.dtype)),

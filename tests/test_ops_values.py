@@ -283,10 +283,11 @@ def test_means_of_nothing_are_nan_as_in_numpy() -> None:
     assert math.isnan(F.cross_entropy(x, np.zeros(0, int)).item())
 
 
-def test_too_few_for_a_variance_is_nan_as_in_numpy() -> None:
+@pytest.mark.parametrize("ddof", [1, 2])
+def test_too_few_for_a_variance_is_nan_as_in_numpy(ddof: int) -> None:
     x = gg.tensor([3.0], dtype="float64", requires_grad=True)
     with pytest.warns(RuntimeWarning):
-        out = gg.var(x, ddof=1)
+        out = gg.var(x, ddof=ddof)
     out.backward()
     assert x.grad is not None
     assert np.isnan(x.grad.numpy()).all()

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..creation import empty
-from ..errors import ShapeError
+from ..errors import DTypeError, ShapeError
 from ..ops import activation, elementwise, linalg
 from ..tensor import Tensor
 from . import init
@@ -30,6 +30,9 @@ class Sequential(Module):
 
     def __init__(self, *modules: Module) -> None:
         for i, module in enumerate(modules):
+            if not isinstance(module, Module):
+                name = getattr(module, "__name__", module)
+                raise DTypeError(f"Sequential takes modules; layer {i} is {name}: use its module, as nn.ReLU() for relu")
             setattr(self, str(i), module)
         self._layers = modules
 

@@ -490,6 +490,23 @@ def where(xp: Any, condition: ArrayLike, x: ArrayLike, y: ArrayLike) -> Any:
     return xp.where(condition, x, y)
 
 
+@elementwise(
+    ufunc="remainder",
+    cuda="{x} - floor({x} / {y}) * {y}",
+    d=(lambda F, t: t, lambda F, t, x, y: -t * F.floor(x / y)),
+    samples=calls(
+        lambda rng: ((array(rng, 3, 4), array(rng, 4, low=0.7, high=0.9)), {}), lambda rng: ((array(rng, 5), 0.77), {})
+    ),
+)
+def remainder(x: ArrayLike, y: ArrayLike) -> Any:
+    """``x % y``, with the sign of `y` (`numpy.remainder`).
+
+    >>> import gpugrad as gg
+    >>> gg.remainder([5.0, -1.0], 3.0)
+    tensor([2., 2.])
+    """
+
+
 # --- piecewise constant: their gradient is 0, so their results need none ------------------------------------------
 
 
@@ -540,4 +557,14 @@ def trunc(x: ArrayLike) -> Any:
     >>> import gpugrad as gg
     >>> gg.trunc([-1.5, 1.5])
     tensor([-1.,  1.])
+    """
+
+
+@elementwise(ufunc="floor_divide", samples=binary(0.5, 3))
+def floor_divide(x: ArrayLike, y: ArrayLike) -> Any:
+    """``x // y``: the quotient, rounded down (`numpy.floor_divide`); its gradient is 0.
+
+    >>> import gpugrad as gg
+    >>> gg.floor_divide([5.0, -1.0], 3.0)
+    tensor([ 1., -1.])
     """
