@@ -27,6 +27,10 @@ from .creation import ones as ones
 from .creation import ones_like as ones_like
 from .creation import zeros as zeros
 from .creation import zeros_like as zeros_like
+from .derivatives import elementwise_grad as elementwise_grad
+from .derivatives import hessian as hessian
+from .derivatives import hvp as hvp
+from .derivatives import jacobian as jacobian
 from .errors import BoundsError as BoundsError
 from .errors import CheckpointError as CheckpointError
 from .errors import DataError as DataError

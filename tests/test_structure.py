@@ -29,6 +29,7 @@ LAYERS = [
     "creation",
     "protocols",
     "transforms",
+    "derivatives",
     "function",
     "serialization",
     "nn",
