@@ -316,3 +316,15 @@ def test_an_axis_that_is_not_there(name: str) -> None:
         registry[name].public(np.zeros((2, 3)), axis=2)
     with pytest.raises(GpugradError):
         gg.matmul(np.zeros((2, 3)), np.array(1.0))
+
+
+def test_a_standard_deviation_of_zero_has_gradient_zero() -> None:
+    x = gg.tensor(np.array([[2.0, 2.0, 2.0], [1.0, 2.0, 3.0]]), requires_grad=True)
+    gg.std(x, axis=1).sum().backward()
+    assert x.grad is not None
+    np.testing.assert_allclose(x.grad.numpy(), [[0, 0, 0], [-(1.5**-0.5) / 3 * 1.5, 0, (1.5**-0.5) / 3 * 1.5]], rtol=1e-12)
+
+
+def test_linear_refuses_a_number() -> None:
+    with pytest.raises(gg.ShapeError, match=r"x must be \(\.\.\., in_features\)"):
+        gg.nn.functional.linear(gg.tensor(2.0), gg.zeros((3, 4)))

@@ -46,7 +46,7 @@ def sigmoid(xp: Any, x: ArrayLike) -> Any:
 
 @elementwise_function(cuda="fmax({x}, 0)", d=(lambda F, t, out: t * (out > 0),), samples=unary())
 def relu(xp: Any, x: ArrayLike) -> Any:
-    """``max(x, 0)``, elementwise (`torch.relu`). Its gradient at 0 is 0.
+    """``max(x, 0)``, elementwise (`torch.relu`). Its gradient at 0 is 0, and at nan too.
 
     >>> import gpugrad as gg
     >>> gg.relu([1.0, -2.0])

@@ -77,6 +77,8 @@ def index_add_zeros(xp: Any, x: ArrayLike, index: Any, shape: tuple[int, ...]) -
 def index_set(xp: Any, x: ArrayLike, value: ArrayLike, index: Any) -> Any:
     """A copy of `x` with ``value`` at `index`: what ``x[index] = value`` means for a recorded tensor.
 
+    Where `index` picks an element twice, NumPy keeps the last value and the gradient is undefined, as in PyTorch.
+
     >>> import gpugrad as gg
     >>> gg.index_set([1.0, 2.0], 5.0, 0)
     tensor([5., 2.])

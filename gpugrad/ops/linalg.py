@@ -166,8 +166,8 @@ def linear(xp: Any, x: ArrayLike, weight: ArrayLike, bias: ArrayLike | None = No
     >>> gg.nn.functional.linear([[1.0, 2.0]], gg.tensor([[3.0, 4.0]]), gg.tensor([0.5]))
     tensor([[11.5]])
     """
-    if weight.ndim != 2:
-        raise ValueError(f"weight must be (out_features, in_features), got shape {weight.shape}")
+    if weight.ndim != 2 or x.ndim == 0:
+        raise ValueError("x must be (..., in_features) and weight (out_features, in_features)")
     out = xp.dot(x, weight.T)
     if bias is not None:
         if bias.shape != weight.shape[:1]:

@@ -113,12 +113,13 @@ def var(xp: Any, x: ArrayLike, axis: Axis = None, ddof: float = 0, keepdims: boo
 
 def _std_rule(F: Any, t: Any, x: Any, out: Any, axis: Axis, ddof: float) -> Any:
     kept = kept_shape(x.shape, axis)
-    return F.reshape(t, kept) / F.reshape(out, kept) / _freedom(x, axis, ddof) * _centered(F, x, axis)
+    per_std = F.where(out == 0, 0.0, t / F.where(out == 0, 1.0, out))  # no spread, no direction: 0, as in PyTorch
+    return F.reshape(per_std, kept) / _freedom(x, axis, ddof) * _centered(F, x, axis)
 
 
 @primitive(vjp=(_std_rule,), samples=reductions(ddof=1))
 def std(xp: Any, x: ArrayLike, axis: Axis = None, ddof: float = 0, keepdims: bool = False) -> Any:
-    """Standard deviation over axes: ``sqrt(var)`` (`numpy.std`).
+    """Standard deviation over axes: ``sqrt(var)`` (`numpy.std`). Where it is 0, its gradient is 0.
 
     >>> import gpugrad as gg
     >>> gg.std([1.0, 3.0])
