@@ -63,14 +63,17 @@ class Sample(NamedTuple):
 Samples: TypeAlias = Callable[[numpy.random.Generator], Iterable[Sample]]
 
 
-class Pullback(NamedTuple):
+class Pullback:
     """The rules of an op joined for one set of inputs that need a gradient.
 
-    ``save(inputs, out, params, aux)`` takes the saved values, ``call(F, t, saved)`` gives a cotangent per input.
+    ``save(inputs, out, params, aux)`` takes the saved values, and is None where there are none; ``call(F, t, saved)`` gives a
+    cotangent per input.
     """
 
-    save: Callable[..., tuple[Any, ...]]
-    call: Callable[..., tuple[Any, ...]]
+    __slots__ = ("call", "save")
+
+    def __init__(self, save: Callable[..., tuple[Any, ...]] | None, call: Callable[..., tuple[Any, ...]]) -> None:
+        self.save, self.call = save, call
 
 
 class Op:
@@ -198,7 +201,7 @@ class Op:
             compile(f"lambda a, out, p, aux: ({', '.join(saves)}{',' if saves else ''})", PACKAGE + "<save>", "eval"), scope
         )
         call = eval(compile(f"lambda F, t, s: {body}", PACKAGE + f"<vjp of {self.name}>", "eval"), scope)
-        return Pullback(save, call)
+        return Pullback(save if saves else None, call)
 
     def _save_text(self, name: str) -> str:
         base, _, property_ = name.rpartition("_")
@@ -380,20 +383,13 @@ def apply(op: Op, inputs: tuple[Any, ...], params: dict[str, Any] = NO_PARAMS) -
     -------
     Tensor, tuple of Tensors, or None for an update
     """
-    mask, bit = 0, 1
-    arrays: list[Any] = []
-    parents: list[Node | None] = []
-    for x in inputs:
-        if isinstance(x, Tensor):
-            arrays.append(x._array)
-            node = x._node
-            parents.append(node)
-            if node is not None:
-                mask |= bit
-        else:
-            arrays.append(_weak(op, x, inputs) if type(x) is list or type(x) is tuple else x)
-            parents.append(None)
-        bit += bit
+    if len(inputs) == 2 and isinstance(inputs[0], Tensor) and isinstance(inputs[1], Tensor):  # the commonest case, unrolled
+        x, y = inputs
+        p, q = x._node, y._node
+        mask = (0 if p is None else 1) | (0 if q is None else 2)
+        arrays, parents = [x._array, y._array], [p, q]
+    else:
+        mask, arrays, parents = _unwrapped(op, inputs)
     mode = current_mode()
     try:
         out = op.numpy(*arrays, **params) if params else op.numpy(*arrays)
@@ -423,7 +419,8 @@ def apply(op: Op, inputs: tuple[Any, ...], params: dict[str, Any] = NO_PARAMS) -
             node.params = params
             node.parents = parents
             node.pullback = pullback
-            node.saved = pullback.save(arrays, out, params, aux)
+            save = pullback.save
+            node.saved = () if save is None else save(arrays, out, params, aux)
             node.shape = out.shape
             node.dtype = out.dtype
             frame = _getframe(2)
@@ -433,6 +430,25 @@ def apply(op: Op, inputs: tuple[Any, ...], params: dict[str, Any] = NO_PARAMS) -
             return result
     result._node = None
     return result
+
+
+def _unwrapped(op: Op, inputs: tuple[Any, ...]) -> tuple[int, list[Any], list[Node | None]]:
+    """Which inputs need a gradient, as bits; the raw arrays; the nodes."""
+    mask, bit = 0, 1
+    arrays: list[Any] = []
+    parents: list[Node | None] = []
+    for x in inputs:
+        if isinstance(x, Tensor):
+            arrays.append(x._array)
+            node = x._node
+            parents.append(node)
+            if node is not None:
+                mask |= bit
+        else:
+            arrays.append(_weak(op, x, inputs) if type(x) is list or type(x) is tuple else x)
+            parents.append(None)
+        bit += bit
+    return mask, arrays, parents
 
 
 def _weak(op: Op, values: Any, inputs: tuple[Any, ...]) -> Any:

@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from heapq import heappop, heappush
+from heapq import heappop, heappush, heappushpop
 from types import TracebackType
 from typing import Any, NamedTuple, TypeVar
 
@@ -267,7 +267,8 @@ def walk(F: Any, roots: Sequence[tuple[Node, Any]], wanted: set[Node] | None = N
     pending: dict[Node, Any] = {}
     borrowed: set[Node] = set()
     heap: list[tuple[int, Node]] = []
-    get, raw = pending.get, F.raw
+    following: tuple[int, Node] | None = None  # the first parent of a node: in a chain, it is next and need not be heaped
+    get, raw, last_mutation, handed_out = pending.get, F.raw, _last_mutation, bool(_handed_out)
     kept = None if wanted is None else _leading_to(wanted, [node for node, _ in roots])
     for node, cotangent in roots:
         if kept is not None and node not in kept:
@@ -281,14 +282,15 @@ def walk(F: Any, roots: Sequence[tuple[Node, Any]], wanted: set[Node] | None = N
                 heappush(heap, (-node.index, node))
     try:
         with numpy.errstate(all="ignore"):
-            while heap:
-                node = heappop(heap)[1]
+            while heap or following is not None:
+                node = (heappop(heap) if following is None else heappushpop(heap, following))[1]
+                following = None
                 t = pending.pop(node)
                 pullback = node.pullback if kept is None else _pullback_into(node, kept)
                 saved = node.saved
                 if saved is None:
                     raise freed(node)
-                if node.index < _last_mutation or _handed_out:
+                if node.index < last_mutation or handed_out:
                     _check_unchanged(node, saved)
                 grads = pullback.call(F, t, saved) if raw else F.pull(node, pullback, t, saved)
                 if not retain:
@@ -309,7 +311,10 @@ def walk(F: Any, roots: Sequence[tuple[Node, Any]], wanted: set[Node] | None = N
                     else:
                         pending[parent] = g
                         if parent.op is not None and (wanted is None or parent not in wanted):
-                            heappush(heap, (-parent.index, parent))
+                            if following is None:
+                                following = (-parent.index, parent)
+                            else:
+                                heappush(heap, (-parent.index, parent))
     except GradientError:
         raise
     except Exception as error:
