@@ -1,4 +1,8 @@
-"""What doctests and tests share: arrays are shown with four digits, so that examples hold on every processor."""
+"""What doctests and tests share: four printed digits, so that examples hold on every processor, and hypothesis' seeds.
+
+The suite draws the same examples on every run, so that a change is judged by what it changed. To search further:
+``pytest --hypothesis-profile=explore``.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,11 @@ from collections.abc import Iterator
 
 import numpy
 import pytest
+from hypothesis import settings
+
+settings.register_profile("fixed", derandomize=True, deadline=None)
+settings.register_profile("explore", deadline=None, max_examples=1000)
+settings.load_profile("fixed")
 
 
 @pytest.fixture(autouse=True)

@@ -47,7 +47,10 @@ def array_views(draw: st.DrawFn) -> np.ndarray:
     return view(array)
 
 
-@given(tensors=st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), array_views(), max_size=3))
+NAMES = st.text(st.characters(exclude_categories=["Cs"])).filter(lambda name: name != "__metadata__")  # the format's own
+
+
+@given(tensors=st.dictionaries(NAMES, array_views(), max_size=3))
 def test_save_and_load_are_inverse(tmp_path_factory: pytest.TempPathFactory, tensors: dict[str, np.ndarray]) -> None:
     path = tmp_path_factory.mktemp("save") / "x.safetensors"
     save(tensors, path)
