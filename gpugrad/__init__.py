@@ -69,6 +69,10 @@ from .ops.comparison import logical_not as logical_not
 from .ops.comparison import logical_or as logical_or
 from .ops.comparison import logical_xor as logical_xor
 from .ops.comparison import not_equal as not_equal
+from .ops.complex_numbers import angle as angle
+from .ops.complex_numbers import conjugate as conjugate
+from .ops.complex_numbers import imag as imag
+from .ops.complex_numbers import real as real
 from .ops.elementwise import abs as abs
 from .ops.elementwise import add as add
 from .ops.elementwise import arccos as arccos

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
@@ -18,6 +19,8 @@ from .errors import DeviceError, DTypeError, format_site, user_site
 
 __all__ = [
     "as_array",
+    "as_result",
+    "common_namespace",
     "cuda_is_available",
     "default_dtype",
     "device_count",
@@ -29,6 +32,9 @@ __all__ = [
 ]
 
 _INSTALL = "install CuPy with `pip install gpugrad[cuda13]` (or `gpugrad[cuda12]` for a CUDA 12 driver)"
+
+libraries: list[ModuleType] = []
+"""CuPy, once one of its arrays was seen here; empty before, so that programs on the CPU pay nothing for it."""
 
 _default_dtype: numpy.dtype[Any] = numpy.dtype(numpy.float32)
 
@@ -81,7 +87,13 @@ def _cupy() -> ModuleType:
             "device 'cuda' was asked for and CuPy is installed, but it finds no NVIDIA GPU or driver: "
             f"check `nvidia-smi`, or use device='cpu'{_here()}"
         )
+    _note(cupy)
     return cupy
+
+
+def _note(library: ModuleType) -> None:
+    if library not in libraries:
+        libraries.append(library)
 
 
 def device_count() -> int:
@@ -136,7 +148,10 @@ def resolve_device(device: str | None) -> str:
 
 def _is_cupy(array: Any) -> bool:
     cupy = sys.modules.get("cupy")
-    return cupy is not None and isinstance(array, cupy.ndarray)
+    if cupy is None or not isinstance(array, cupy.ndarray):
+        return False
+    _note(cupy)
+    return True
 
 
 def device_of(array: Any) -> str:
@@ -147,6 +162,33 @@ def device_of(array: Any) -> str:
 def namespace_of(array: Any) -> ModuleType:
     """The array library of a raw array: `numpy` or `cupy`."""
     return sys.modules["cupy"] if _is_cupy(array) else numpy
+
+
+def common_namespace(arrays: Sequence[Any]) -> ModuleType:
+    """The array library of the operands of one op; Python and NumPy numbers, and 0-d NumPy arrays, go with any.
+
+    Raises
+    ------
+    DeviceError
+        If arrays of several devices meet.
+    """
+    cupy = libraries[0]
+    devices = {device_of(a) for a in arrays if isinstance(a, cupy.ndarray) or (isinstance(a, numpy.ndarray) and a.ndim)}
+    if len(devices) > 1:
+        raise DeviceError(f"operands are on {' and '.join(sorted(devices))}: move one with .to(device), .cpu() or .cuda()")
+    return numpy if devices <= {"cpu"} else cupy
+
+
+def real_only(x: Any) -> Any:
+    """A raw argument that may not be complex, for forwards that would take one and mean something else."""
+    if getattr(x, "dtype", numpy.dtype(float)).kind == "c" or isinstance(x, complex):
+        raise TypeError("it is defined for real numbers only; take gpugrad.real(x) or gpugrad.abs(x) where that is meant")
+    return x
+
+
+def as_result(value: Any) -> Any:
+    """What a forward returned as an array: NumPy's scalars become 0-d arrays."""
+    return value if libraries and isinstance(value, libraries[0].ndarray) else numpy.asarray(value)
 
 
 def to_device(array: Any, device: str | None) -> Any:
@@ -185,6 +227,6 @@ def as_array(value: Any, dtype: DTypeLike | None = None, device: str | None = No
         raise DTypeError(f"cannot make an array of {type(value).__name__}: {error}") from error
     if array.dtype.kind not in "biufc":
         raise DTypeError(f"cannot make a tensor of dtype {array.dtype}: values must be numbers, all rows of one length")
-    if not typed and dtype is None and array.dtype.kind == "f":
-        array = array.astype(_default_dtype)
+    if not typed and dtype is None and array.dtype.kind in "fc":
+        array = array.astype(_default_dtype if array.dtype.kind == "f" else numpy.result_type(_default_dtype, numpy.complex64))
     return array if device is None else to_device(array, device)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from .errors import GradientError, ShapeError, describe, format_site, user_site
-from .interpret import tensor_of
+from .interpret import TENSORS, tensor_of
 from .op import NO_PARAMS
-from .tape import Node, current_mode, mode_with, next_index
+from .parts import Parts, has_parts, pick
+from .tape import Node, conjugate, current_mode, mode_with, next_index
 from .tensor import Tensor, asarray, wrap
 
 __all__ = ["Context", "Function"]
@@ -53,9 +54,9 @@ class _FunctionOp:
 class Function:
     """A differentiable operation of your own: a static `forward` and `backward`, called through `apply`.
 
-    `forward(ctx, *args)` gets Tensors and returns one; nothing in it is recorded. `backward(ctx, grad)` gets the upstream
-    gradient and returns one gradient per argument of `apply` (None where there is none). It is written in differentiable
-    operations, so it can be differentiated again. The interface is PyTorch's `torch.autograd.Function`.
+    `forward(ctx, *args)` gets Tensors and returns one, or a tuple; nothing in it is recorded. `backward(ctx, *grads)` gets the
+    upstream gradient of each result and returns one gradient per argument of `apply` (None where there is none). It is
+    written in differentiable operations, so it can be differentiated again. The interface is PyTorch's `torch.autograd.Function`.
 
     Examples
     --------
@@ -80,41 +81,51 @@ class Function:
     """
 
     @staticmethod
-    def forward(ctx: Context, *args: Any) -> Tensor:
-        """Compute the result. To be overridden."""
+    def forward(ctx: Context, *args: Any) -> Any:
+        """Compute the result, or a tuple of results. To be overridden."""
         raise NotImplementedError("a Function needs a static method forward(ctx, ...)")
 
     @staticmethod
-    def backward(ctx: Context, grad: Tensor) -> Any:
-        """The gradient of each argument, from that of the result. To be overridden."""
+    def backward(ctx: Context, *grads: Tensor) -> Any:
+        """The gradient of each argument, from that of the result, or of each result. To be overridden."""
         raise NotImplementedError("a Function needs a static method backward(ctx, grad)")
 
     @classmethod
-    def apply(cls, *args: Any) -> Tensor:
+    def apply(cls, *args: Any) -> Any:
         """Run the function on some arguments and record it."""
         parents = tuple(a._node if isinstance(a, Tensor) else None for a in args)
         wanted = current_mode().grad and any(p is not None for p in parents)
         ctx = Context(tuple(wanted and p is not None for p in parents))
         with mode_with(grad=False):
             out = cls.forward(ctx, *args)
-        if not isinstance(out, Tensor):
-            out = asarray(out)
+        several = isinstance(out, tuple)
+        outs = tuple(map(asarray, out if several else (out,)))
         if not wanted:
-            return out
-        result = wrap(out._array)
-        node = result._node = Node()
+            return outs if several else outs[0]
+        results = tuple(wrap(out._array) for out in outs)
+        node = Node()
         node.index, node.op, node.params, node.parents = next_index(), _FunctionOp(cls), NO_PARAMS, parents
-        node.shape, node.dtype, node.site = out.shape, out.dtype, user_site()
-        by_array = {id(a._array): p for a, p in zip(args, parents, strict=True) if isinstance(a, Tensor)} | {id(out._array): OUT}
+        node.site = user_site()
+        if several:
+            node.shape, node.dtype = tuple(out.shape for out in outs), tuple(out.dtype for out in outs)
+        else:
+            node.shape, node.dtype = outs[0].shape, outs[0].dtype
+        for i, result in enumerate(results):
+            result._node = None if result.dtype.kind not in "fc" else pick(node, i) if several else node
+        by_array: dict[int, Any] = {id(a._array): p for a, p in zip(args, parents, strict=True) if isinstance(a, Tensor)} | {
+            id(out._array): _Out(i) for i, out in enumerate(outs)
+        }
         saved, ctx.saved_tensors = ctx.saved_tensors, ()
         node.saved = tuple(None if value is None else value._array for value in saved)
         sources = tuple(None if value is None else by_array.get(id(value._array)) for value in saved)
         node.pullback = _FunctionPullback(cls, ctx, parents, sources, node.site)
-        return result
+        return results if several else results[0]
 
 
-OUT = object()
-"""Marks a saved tensor that is the result itself; its node would make a cycle."""
+class _Out(NamedTuple):
+    """Marks a saved tensor that is a result itself; its node would make a cycle."""
+
+    number: int
 
 
 class _FunctionPullback:
@@ -129,7 +140,9 @@ class _FunctionPullback:
         ctx.saved_tensors = tuple(None if v is None else wrap(v) for v in saved) if F.raw else saved
         try:
             with mode_with(grad=current_mode().grad and not F.raw):
-                grads = self.cls.backward(ctx, wrap(t) if F.raw else t)
+                given = t.filled(F) if isinstance(t, Parts) else (t,)
+                given = tuple(None if g is None else conjugate(F, g) for g in given)
+                grads = self.cls.backward(ctx, *[wrap(g) if F.raw and g is not None else g for g in given])
         finally:
             ctx.saved_tensors = ()
         grads = grads if isinstance(grads, tuple | list) else (grads,)
@@ -149,11 +162,18 @@ class _FunctionPullback:
                 f"{self.cls.__name__}.backward returned a gradient of shape {g.shape} for argument {i}, which has shape "
                 f"{parent.shape}\n  apply was called at {format_site(self.site)}"
             )
+        g = conjugate(TENSORS, g)
         return g._array.copy() if raw else g  # a backward may return an array that it saved, or one array twice
 
     def restore(self, node: Node, saved: tuple[Any, ...]) -> tuple[Any, ...]:
         """The saved arrays as the Tensors they were, connected to the tape."""
         return tuple(
-            None if value is None else tensor_of(value, node if source is OUT else source)
+            None if value is None else tensor_of(value, self._source(node, source))
             for value, source in zip(saved, self.sources, strict=True)
         )
+
+    @staticmethod
+    def _source(node: Node, source: Any) -> Any:
+        if not isinstance(source, _Out):
+            return source
+        return pick(node, source.number) if has_parts(node) else node

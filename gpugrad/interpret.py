@@ -14,11 +14,13 @@ from typing import Any
 
 import numpy
 
+from . import backend
 from . import op as _op
 from .op import Composed, Op, Pullback, needed, registry
+from .parts import Parts, has_parts, pick
 from .tape import Node, ancestors, freed, leaf, mode_with, walk
 
-__all__ = ["RAW", "RAW_ONCE", "TENSORS", "RawNamespace", "push_tangents", "tensor_of"]
+__all__ = ["RAW", "RAW_ONCE", "TENSORS", "RawNamespace", "push_tangents", "raw_for", "tensor_of"]
 
 
 def tensor_of(array: Any, node: Node | None = None) -> Any:
@@ -65,7 +67,7 @@ class TensorNamespace(Composed):
             if value is None or not (name == "out" or name in op.inputs):
                 values.append(value)
             elif name == "out":
-                values.append(tensor_of(value, node))
+                values.append(_restored_parts(node, value) if has_parts(node) else tensor_of(value, node))
             elif op.variadic:
                 values.append(tuple(_restored(v, p) for v, p in zip(value, node.parents, strict=True)))
             else:
@@ -74,7 +76,7 @@ class TensorNamespace(Composed):
 
     def pull(self, node: Node, pullback: Pullback, t: Any, saved: tuple[Any, ...]) -> tuple[Any, ...]:
         """Cotangents of a node's inputs as Tensors, differentiable again where gradients are recorded."""
-        if node.op.kind == "function":
+        if node.op.kind in ("function", "pick"):
             return pullback.call(self, t, pullback.restore(node, saved))  # type: ignore[attr-defined]
         values = self.restore(node, saved)
         if node.op.has_aux:
@@ -96,8 +98,25 @@ def _restored(value: Any, parent: Node | None) -> Any:
     return tensor_of(value, parent) if hasattr(value, "shape") and hasattr(value, "dtype") else value
 
 
-RAW = RawNamespace(numpy)
-RAW_ONCE = RawNamespace(numpy, once=True)
+def _restored_parts(node: Node, values: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The results of an op with several, as the Tensors they were."""
+    return tuple(tensor_of(v, pick(node, i) if v.dtype.kind in "fc" else None) for i, v in enumerate(values))
+
+
+@functools.cache
+def raw_namespace(xp: ModuleType, once: bool) -> RawNamespace:
+    """The interpreter for raw arrays of one library."""
+    return RawNamespace(xp, once)
+
+
+def raw_for(array: Any, once: bool = False) -> RawNamespace:
+    """The interpreter for raw arrays of the library that `array` belongs to."""
+    if array.__class__ is numpy.ndarray:
+        return RAW_ONCE if once else RAW
+    return raw_namespace(backend.namespace_of(array), once)
+
+
+RAW, RAW_ONCE = raw_namespace(numpy, False), raw_namespace(numpy, True)
 TENSORS = TensorNamespace()
 
 
@@ -134,12 +153,15 @@ def _push(F: Any, node: Node, tangents: list[Any]) -> Any:
     op: Op = node.op
     if node.saved is None:
         raise freed(node)
+    if op.kind == "pick":
+        return tangents[0].items[node.saved[0]]
     if op.jvp is None and (op.kind not in ("elementwise", "linear", "multilinear") or op.variadic):
         return _push_transposed(F, node, tangents)
     saved = node.saved if F.raw else TENSORS.restore(node, node.saved)
     named = dict(zip(op.slots, saved, strict=True))
     if op.jvp is not None:
-        return op.jvp(F, tangents, *[named[name] for name in needed(op.jvp)])
+        tangent = op.jvp(F, tangents, *[named[name] for name in needed(op.jvp)])
+        return Parts(tangent, node.shape, node.dtype) if has_parts(node) else tangent
     total = None
     for i, t in enumerate(tangents):
         if t is None:
@@ -159,9 +181,19 @@ def _push(F: Any, node: Node, tangents: list[Any]) -> Any:
 def _push_transposed(F: Any, node: Node, tangents: list[Any]) -> Any:
     """The tangent of any op from its vjp alone: the vjp is linear in its cotangent, so its own vjp is the jvp."""
     assert node.saved is not None
-    xp = numpy
-    cotangent = tensor_of(xp.zeros(node.shape, node.dtype))
-    start = cotangent._node = leaf(cotangent._array)
+    xp = backend.namespace_of(next(getattr(t, "_array", t) for t in tangents if t is not None))
+    starts: list[Node | None] = []
+
+    def start(shape: tuple[int, ...], dtype: Any) -> Any:
+        cotangent = tensor_of(xp.zeros(shape, dtype))
+        cotangent._node = leaf(cotangent._array) if dtype.kind in "fc" else None
+        starts.append(cotangent._node)
+        return cotangent
+
+    if has_parts(node):
+        cotangent = Parts(tuple(map(start, node.shape, node.dtype)), node.shape, node.dtype)
+    else:
+        cotangent = start(node.shape, node.dtype)
     with mode_with(grad=True):
         pulled = TENSORS.pull(node, node.pullback, cotangent, node.saved)
         roots = []
@@ -172,4 +204,6 @@ def _push_transposed(F: Any, node: Node, tangents: list[Any]) -> Any:
                 g = TENSORS.sum_to(g, parent.shape)
             if g._node is not None:
                 roots.append((g._node, t))
-    return walk(F, roots, {start}, retain=True).by_node.get(start)
+    found = walk(F, roots, {node for node in starts if node is not None}, retain=True).by_node
+    pushed = tuple(None if start is None else found.get(start) for start in starts)
+    return Parts(pushed, node.shape, node.dtype) if has_parts(node) else pushed[0]

@@ -15,12 +15,14 @@ import functools
 import inspect
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Concatenate, NamedTuple, ParamSpec, TypeAlias
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Concatenate, NamedTuple, ParamSpec, TypeAlias, TypeVar
 
 import numpy
 
 from . import backend
 from .errors import PACKAGE, GradientError, describe, format_site, op_error, user_site
+from .parts import pick
 from .tape import Node, Record, current_mode, log_mutation, next_index
 
 if TYPE_CHECKING:
@@ -37,10 +39,12 @@ __all__ = [
     "multilinear",
     "primitive",
     "registry",
+    "several",
     "update",
 ]
 
 P = ParamSpec("P")
+R = TypeVar("R")
 ArrayLike: TypeAlias = Any
 """A Tensor, a NumPy or CuPy array, a number, or a nested list of numbers. Marks the array inputs of an op."""
 Rule: TypeAlias = Callable[..., Any]
@@ -86,14 +90,18 @@ class Op:
         Names of the array inputs and of the static parameters.
     variadic : bool
         The inputs are one list of arrays.
+    body : callable
+        The forward, ``body(xp, *arrays, **params)``, or without `xp` where it needs none.
     numpy : callable
-        The forward on raw NumPy arrays.
+        The forward on raw NumPy arrays; `forwards` has those of other libraries.
     library_name : str or None
         The function of NumPy and CuPy that computes it on raw arrays, if it is one alone.
     rules : tuple of callables or None
         One vjp rule per input (one for all where `variadic`); empty where nothing is differentiable.
     reference : callable or None
         For fused ops: the composition ``reference(F, *inputs, **params)`` that defines the op.
+    returns : callable or None
+        For ops with several results: what makes one object of them, a named tuple's class.
     mutates : callable or None
         For updates: which of n inputs are changed in place.
     """
@@ -111,10 +119,7 @@ class Op:
         self.params = tuple(name for name, yes in is_input.items() if not yes)
         lists = [p.name for p in parameters if is_input[p.name] and (p.kind is p.VAR_POSITIONAL or "Sequence" in p.annotation)]
         self.variadic = bool(lists)
-        self.function = function
-        self.numpy: Callable[..., Any] = functools.partial(function, numpy) if self.takes_namespace else function
-        if self.variadic and "Sequence" in str(self.signature.parameters[self.inputs[0]].annotation):
-            self.numpy = functools.partial(_gathered, self.numpy)
+        self.function = self.body = function
         self.ufunc: str | None = None
         self.library_name: str | None = None
         self.cuda: str | None = None
@@ -122,7 +127,10 @@ class Op:
         self.jvp: Rule | None = None
         self.reference: Callable[..., Any] | None = None
         self.has_aux = False
+        self.returns: Callable[..., Any] | None = None
         self.mutates: Callable[[int], Iterable[int]] | None = None
+        self.numpy: Callable[..., Any] = self.forward_in(numpy)
+        self.forwards: dict[ModuleType, Callable[..., Any]] = {}
         self.public: Callable[..., Any] = self._make_public()
         self.pullbacks: dict[int, Pullback | None] = {}
         if name in registry:
@@ -165,6 +173,23 @@ class Op:
         public.op = self  # type: ignore[attr-defined]
         return public
 
+    def forward_on(self, arrays: Sequence[Any]) -> Callable[..., Any]:
+        """The forward for raw arrays of any library; asked only once a library other than NumPy is in use."""
+        xp = backend.common_namespace(arrays)
+        if xp is numpy:
+            return self.numpy
+        if xp not in self.forwards:
+            self.forwards[xp] = self.forward_in(xp)
+        return self.forwards[xp]
+
+    def forward_in(self, xp: ModuleType) -> Callable[..., Any]:
+        """The forward on raw arrays of one library."""
+        if self.ufunc is not None:
+            return getattr(xp, self.ufunc)
+        forward = functools.partial(self.body, xp) if self.takes_namespace else self.body
+        gathers = self.variadic and "Sequence" in str(self.signature.parameters[self.inputs[0]].annotation)
+        return functools.partial(_gathered, forward) if gathers else forward
+
     def pullback(self, mask: int) -> Pullback | None:
         """The joined rules for the inputs whose bits are set in `mask`; None where no gradient flows."""
         try:
@@ -196,6 +221,8 @@ class Op:
             else:
                 calls.append("None")
         body = calls[0] if self.variadic else "(" + ", ".join(calls) + ",)"
+        if self.returns is not None:  # rules of an op with several results get all their cotangents
+            body = f"(lambda t: {body})(t.filled(F))"
         self.slots = tuple(slots)
         save = eval(
             compile(f"lambda a, out, p, aux: ({', '.join(saves)}{',' if saves else ''})", PACKAGE + "<save>", "eval"), scope
@@ -249,20 +276,26 @@ def _declare(
             setattr(op, name, value)
         if op.ufunc is not None:
             op.library_name = op.ufunc
-            op.numpy = getattr(numpy, op.ufunc)
+            op.numpy = op.forward_in(numpy)
         return op.public
 
     return decorate
 
 
 def elementwise(
-    *, d: tuple[Rule | None, ...] = (), samples: Samples, ufunc: str | None = None, cuda: str | None = None
+    *,
+    d: tuple[Rule | None, ...] = (),
+    samples: Samples,
+    ufunc: str | None = None,
+    cuda: str | None = None,
+    jvp: Rule | None = None,
 ) -> Callable[[Callable[P, Any]], Callable[P, TensorType]]:
     """Declare an elementwise op. Each rule of `d` is ``t -> d_i * t``: its Jacobian is diagonal, so it is vjp and jvp.
 
     With `ufunc`, the forward is that NumPy ufunc and the body is only a docstring; `cuda` is the scalar CUDA expression.
+    Only a function that is not holomorphic and has complex results needs a `jvp` of its own.
     """
-    return _declare("elementwise", d, samples, ufunc=ufunc, cuda=cuda)
+    return _declare("elementwise", d, samples, ufunc=ufunc, cuda=cuda, jvp=jvp)
 
 
 def elementwise_function(
@@ -294,6 +327,17 @@ def primitive(
     return _declare("primitive", vjp, samples, jvp=jvp)
 
 
+def several(
+    *, returns: Callable[..., R], vjp: tuple[Rule | None, ...] = (), jvp: Rule | None = None, samples: Samples
+) -> Callable[[Declared[P]], Callable[P, R]]:
+    """Declare an op with several results: the body returns a tuple of arrays, and users get ``returns(*tensors)``.
+
+    In a rule, ``t`` is the tuple of their cotangents (zeros where none came, None for integers) and ``out`` that of the
+    results. A `jvp` returns a tuple of tangents.
+    """
+    return _declare("primitive", vjp, samples, jvp=jvp, returns=returns)
+
+
 def fused(
     *,
     samples: Samples,
@@ -310,7 +354,8 @@ def fused(
         public = _declare("fused", vjp, samples, reference=function, has_aux=forward is not None)(function)
         op = registry[function.__name__]
         if forward is not None:
-            op.numpy = functools.partial(forward, numpy)
+            op.body = forward
+            op.numpy = op.forward_in(numpy)
             return public
         op.public = _composed(op)
         return op.public
@@ -361,6 +406,7 @@ def update(*, mutates: Callable[[int], Iterable[int]], samples: Samples | None =
 Tensor: Any = None
 """The class of results; set by tensor.py, which cannot be imported from here."""
 
+_libraries = backend.libraries
 _new = object.__new__
 _getframe = sys._getframe
 _ndarray = numpy.ndarray
@@ -392,7 +438,8 @@ def apply(op: Op, inputs: tuple[Any, ...], params: dict[str, Any] = NO_PARAMS) -
         mask, arrays, parents = _unwrapped(op, inputs)
     mode = current_mode()
     try:
-        out = op.numpy(*arrays, **params) if params else op.numpy(*arrays)
+        forward = op.numpy if not _libraries else op.forward_on(arrays)
+        out = forward(*arrays, **params) if params else forward(*arrays)
     except (ValueError, TypeError, IndexError) as error:
         raise _explain(op, inputs, params, error) from None
     aux = None
@@ -402,9 +449,11 @@ def apply(op: Op, inputs: tuple[Any, ...], params: dict[str, Any] = NO_PARAMS) -
             if mode.records is not None:
                 mode.records.append(Record(op, tuple(arrays), params, None))
             return None
+        if op.returns is not None:
+            return _several(op, arrays, parents, mask, params, out)
         if op.has_aux:
             out, aux = out
-        out = numpy.asarray(out)
+        out = backend.as_result(out)
     if mode.records is not None:
         mode.records.append(Record(op, tuple(arrays), params, out))
     result = _new(Tensor)
@@ -430,6 +479,28 @@ def apply(op: Op, inputs: tuple[Any, ...], params: dict[str, Any] = NO_PARAMS) -
             return result
     result._node = None
     return result
+
+
+def _several(op: Op, arrays: Any, parents: Any, mask: int, params: dict[str, Any], outs: Any) -> Any:
+    """The second half of `apply`, for an op with several results."""
+    assert op.returns is not None
+    mode = current_mode()
+    outs = tuple(map(backend.as_result, outs))
+    if mode.records is not None:
+        mode.records.append(Record(op, tuple(arrays), params, outs))
+    results = [_new(Tensor) for _ in outs]
+    for result, out in zip(results, outs, strict=True):
+        result._array, result._node = out, None
+    pullback = op.pullback(mask) if mask and mode.grad else None
+    if pullback is not None:
+        node = Node()
+        node.index, node.op, node.params, node.parents, node.pullback = next_index(), op, params, parents, pullback
+        node.saved = () if pullback.save is None else pullback.save(arrays, outs, params, None)
+        node.shape, node.dtype, node.site = tuple(out.shape for out in outs), tuple(out.dtype for out in outs), user_site()
+        for i, (result, out) in enumerate(zip(results, outs, strict=True)):
+            if out.dtype.kind in "fc":
+                result._node = pick(node, i)
+    return op.returns(*results)
 
 
 def _unwrapped(op: Op, inputs: tuple[Any, ...]) -> tuple[int, list[Any], list[Node | None]]:

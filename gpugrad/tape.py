@@ -209,7 +209,7 @@ class Node:
     parents: Sequence[Node | None]
     pullback: Any
     saved: tuple[Any, ...] | None
-    shape: tuple[int, ...]
+    shape: tuple[Any, ...]
     dtype: Any
     site: Site | None
     grad: Any
@@ -243,6 +243,23 @@ class Cotangents(NamedTuple):
         cotangent = self.by_node[node]
         array = getattr(cotangent, "_array", cotangent)
         return cotangent.copy() if node in self.borrowed or array.base is not None else cotangent
+
+    def conjugated(self, F: Any) -> Cotangents:
+        """As gradients of real values are given: conjugate where complex (see `conjugate`)."""
+        complex_ones = {node: conjugate(F, t) for node, t in self.by_node.items() if node.dtype.kind == "c"}
+        if not complex_ones:
+            return self
+        return Cotangents(self.by_node | complex_ones, self.borrowed - complex_ones.keys())
+
+
+def conjugate(F: Any, t: Any) -> Any:
+    """A cotangent between the convention of users and that of rules.
+
+    Users see PyTorch's: the gradient of a real value by z = x + iy is dx + i dy, the direction of steepest ascent. Rules
+    and walks use its conjugate, so that the transpose of multiplying by a number is multiplying by it, in both modes, and
+    no rule of a holomorphic function mentions conjugation.
+    """
+    return F.conjugate(t) if t.dtype.kind == "c" else t
 
 
 def walk(F: Any, roots: Sequence[tuple[Node, Any]], wanted: set[Node] | None = None, retain: bool = False) -> Cotangents:
@@ -351,7 +368,7 @@ def _leading_to(wanted: set[Node], roots: Sequence[Node]) -> set[Node]:
 
 def _pullback_into(node: Node, kept: set[Node]) -> Any:
     """The pullback of a node into those of its parents that are kept."""
-    if node.op.kind == "function":
+    if node.op.kind in ("function", "pick"):
         return node.pullback
     return node.op.pullback(sum(1 << i for i, parent in enumerate(node.parents) if parent in kept))
 

@@ -13,10 +13,10 @@ from numpy.typing import DTypeLike, NDArray
 from . import backend
 from . import op as _op
 from .errors import DTypeError, GradientError, ShapeError, describe, format_site, user_site
-from .interpret import RAW, RAW_ONCE, TENSORS
+from .interpret import TENSORS, raw_for
 from .methods import ArrayMethods
 from .ops import elementwise, indexing, shape, updates
-from .tape import current_mode, hand_out, leaf, log_mutation, mode_with, walk
+from .tape import conjugate, current_mode, hand_out, leaf, log_mutation, mode_with, walk
 
 DType: TypeAlias = numpy.dtype[Any]
 
@@ -429,6 +429,11 @@ def _cotangent(output: Tensor, gradient: Any) -> Any:
                 f"backward needs a scalar, or gradient= of the output's shape: the output is {describe(output)}\n"
                 f"  reduce it first, for instance with .sum() or .mean()\n  at {format_site(user_site())}"
             )
+        if array.dtype.kind == "c":
+            raise GradientError(
+                f"backward needs a real value, or gradient=: the output is {describe(output)}\n"
+                f"  take its real part or its square of modulus, for instance gg.real(z)\n  at {format_site(user_site())}"
+            )
         return backend.namespace_of(array).ones(array.shape, array.dtype)
     given = asarray(gradient)
     if given.shape != array.shape or given.device != output.device:
@@ -443,10 +448,13 @@ _accumulating = threading.RLock()
 def _backward_raw(output: Tensor, cotangent: Any, retain: bool) -> None:
     """First order, on raw arrays: the fast path."""
     start = cotangent._array if isinstance(cotangent, Tensor) else cotangent
-    found, borrowed = walk(RAW if retain else RAW_ONCE, ((output._node, start),), retain=retain)
+    F = raw_for(start, once=not retain)
+    found, borrowed = walk(F, ((output._node, conjugate(F, start)),), retain=retain)
     with _accumulating:
         for node, grad in found.items():
             previous = node.grad
+            if node.dtype.kind == "c":
+                grad = conjugate(F, grad)
             if previous is not None:
                 node.grad = previous + grad
                 continue
@@ -459,7 +467,7 @@ def _backward_recorded(output: Tensor, cotangent: Any, retain: bool, create_grap
     """Any order, on Tensors, through `apply`."""
     start = cotangent if isinstance(cotangent, Tensor) else wrap(cotangent)
     with mode_with(grad=create_graph):
-        found = walk(TENSORS, ((output._node, start),), retain=retain)
+        found = walk(TENSORS, ((output._node, conjugate(TENSORS, start)),), retain=retain).conjugated(TENSORS)
         with _accumulating:
             for node in found.by_node:
                 grad, previous = found.owned(node), node.grad

@@ -46,7 +46,7 @@ def gradcheck(
     f : callable
         Takes Tensors; returns an array, or a nested tuple, list or dict of arrays. Must give the same values each time.
     inputs : array or sequence of arrays
-        Where to check: float64 arrays or Tensors. Integer and boolean ones are passed on as constants.
+        Where to check: float64 or complex128 arrays or Tensors. Integer and boolean ones are passed on as constants.
     modes : sequence of {"rev", "fwd"}
         Which to check: reverse mode (`vjp`), forward mode (`jvp`), or both.
     eps : float
@@ -66,7 +66,7 @@ def gradcheck(
     GradientError
         If a derivative is wrong; the message names the input, the mode, the error and the tolerance.
     DTypeError
-        If an input is of another floating dtype than float64: the differences would be mostly rounding error.
+        If an input is of another floating dtype than float64 or complex128: the differences would be mostly rounding error.
 
     Examples
     --------
@@ -105,14 +105,14 @@ def gradgradcheck(
     values = _checked_inputs("gradgradcheck", inputs)
     moving = _floating(values)
     rng = numpy.random.default_rng(seed + 1)
-    cotangents = [rng.standard_normal(output.shape) for output in _evaluate(f, values)]
+    cotangents = [_random_like(output, rng) for output in _evaluate(f, values)]
 
     def pulled(*arguments: Any) -> tuple[Any, ...]:
         def inner(*moved: Any) -> list[Any]:
             full = list(arguments[: len(values)])
             for i, value in zip(moving, moved, strict=True):
                 full[i] = value
-            return _real_outputs(f(*full))
+            return _differentiable_outputs(f(*full))
 
         return vjp(inner, *[arguments[i] for i in moving])[1](list(arguments[len(values) :]))
 
@@ -125,29 +125,34 @@ def _checked_inputs(name: str, inputs: Any) -> list[Any]:
     given = list(inputs) if isinstance(inputs, tuple | list) else [inputs]
     values = [value.numpy() if isinstance(value, Tensor) else numpy.asarray(value) for value in given]
     for i, value in enumerate(values):
-        if value.dtype.kind not in "iub" and value.dtype != numpy.float64:
-            raise DTypeError(f"{name}: finite differences need float64; input {i} is {describe(value)}")
+        if value.dtype.kind not in "iub" and value.dtype not in (numpy.float64, numpy.complex128):
+            raise DTypeError(f"{name}: finite differences need float64 or complex128; input {i} is {describe(value)}")
     if not _floating(values):
         raise GradientError(f"{name}: none of the {len(values)} inputs is floating: there is nothing to check")
     return values
 
 
 def _floating(values: Sequence[Any]) -> list[int]:
-    return [i for i, value in enumerate(values) if value.dtype.kind == "f"]
+    return [i for i, value in enumerate(values) if value.dtype.kind in "fc"]
+
+
+def _random_like(value: Any, rng: numpy.random.Generator) -> Any:
+    direction = rng.standard_normal(value.shape)
+    return direction + 1j * rng.standard_normal(value.shape) if value.dtype.kind == "c" else direction
 
 
 def _names(values: Sequence[Any]) -> list[str]:
     return [f"input {i}" for i in range(len(values))]
 
 
-def _real_outputs(result: Any) -> list[Any]:
+def _differentiable_outputs(result: Any) -> list[Any]:
     """The floating outputs: no derivative of the others exists."""
-    return [output for output in map(asarray, flatten(result)[0]) if output.dtype.kind == "f"]
+    return [output for output in map(asarray, flatten(result)[0]) if output.dtype.kind in "fc"]
 
 
 def _evaluate(f: Callable[..., Any], values: Sequence[Any]) -> list[Any]:
     with no_grad():
-        return [output.numpy() for output in _real_outputs(f(*[asarray(value.copy()) for value in values]))]
+        return [output.numpy() for output in _differentiable_outputs(f(*[asarray(value.copy()) for value in values]))]
 
 
 def _check(
@@ -171,19 +176,19 @@ def _check(
     for first, second in zip(base, _evaluate(f, values), strict=True):
         if not numpy.array_equal(first, second, equal_nan=True):
             raise GradientError(f"{name}: two calls with the same inputs gave different values; fix the random state in f")
-    cotangents = [rng.standard_normal(output.shape) for output in base]
+    cotangents = [_random_like(output, rng) for output in base]
     moving = _floating(values)
 
     def of_moving(*moved: Any) -> list[Any]:
         full: list[Any] = [asarray(value) for value in values]
         for i, value in zip(moving, moved, strict=True):
             full[i] = value
-        return _real_outputs(f(*full))
+        return _differentiable_outputs(f(*full))
 
     primals = [values[i] for i in moving]
     pulled = vjp(of_moving, *primals)[1](cotangents) if "rev" in modes else ()
     for k, i in enumerate(moving):
-        direction = rng.standard_normal(values[i].shape)
+        direction = _random_like(values[i], rng)
         ahead, behind = (_evaluate(f, [*values[:i], values[i] + step * direction, *values[i + 1 :]]) for step in (eps, -eps))
         slopes = [(a - b) / (2 * eps) for a, b in zip(ahead, behind, strict=True)]
         measured = _inner(cotangents, slopes)
@@ -207,7 +212,7 @@ def _check(
 
 
 def _inner(left: Sequence[Any], right: Sequence[Any]) -> float:
-    return float(sum(numpy.vdot(a, b) for a, b in zip(left, right, strict=True)))
+    return float(sum(numpy.vdot(a, b).real for a, b in zip(left, right, strict=True)))
 
 
 # --- samples ------------------------------------------------------------------------------------------------------
@@ -248,7 +253,7 @@ def iterate_samples(op: Op | str, seed: int = 0) -> Iterator[tuple[Sample, tuple
         positions, place = [], 0
         for name, argument in zip(names, sample.args, strict=False):  # the last ones may be in kwargs, or left out
             for value in argument if isinstance(argument, list) else [argument]:
-                if name in op.inputs and isinstance(value, numpy.ndarray) and value.dtype.kind == "f":
+                if name in op.inputs and isinstance(value, numpy.ndarray) and value.dtype.kind in "fc":
                     rule = 0 if op.variadic else op.inputs.index(name)
                     if composed or (rule < len(op.rules) and op.rules[rule] is not None):
                         positions.append(place)

@@ -17,9 +17,9 @@ import numpy
 
 from . import backend
 from .errors import DTypeError, GradientError, ShapeError, describe, format_site, user_site
-from .interpret import RAW, RAW_ONCE, TENSORS, push_tangents
+from .interpret import RAW, TENSORS, push_tangents, raw_for
 from .op import apply, registry
-from .tape import Node, current_mode, leaf, mode_with, next_index, walk
+from .tape import Node, conjugate, current_mode, leaf, mode_with, next_index, walk
 from .tensor import Tensor, wrap
 from .tree import flatten
 
@@ -56,11 +56,10 @@ class _Trace:
             if output._node is not None and output._node.index >= self.floor:
                 value = cotangent if isinstance(cotangent, Tensor) else wrap(cotangent)
                 roots.append((output._node, value._array if raw else value))
-        if raw:
-            found = walk(RAW if retain else RAW_ONCE, roots, set(self.nodes), retain)
-        else:
-            with mode_with(grad=self.nested):
-                found = walk(TENSORS, roots, set(self.nodes), retain)
+        F: Any = raw_for(outputs[0]._array, once=not retain) if raw and outputs else TENSORS
+        with mode_with(grad=self.nested):
+            roots = [(node, conjugate(F, t)) for node, t in roots]
+            found = walk(F, roots, set(self.nodes), retain).conjugated(F)
         return [
             found.owned(node) if node in found.by_node else self.zeros(alias)
             for node, alias in zip(self.nodes, self.aliases, strict=True)
@@ -175,6 +174,11 @@ def value_and_grad(
             raise GradientError(
                 f"grad takes a function that returns one element, this one returned {describe(output)}\n"
                 f"  reduce it with .sum() or .mean(), or use gg.vjp or gg.jacobian\n  at {format_site(user_site())}"
+            )
+        if output.dtype.kind == "c":
+            raise GradientError(
+                f"grad takes a function that returns a real value, this one returned {describe(output)}\n"
+                f"  take its real part or its square of modulus, or use gg.vjp\n  at {format_site(user_site())}"
             )
         one = backend.namespace_of(output._array).ones(output.shape, output.dtype)
         grads = rebuild([trace.out(g) for g in trace.pull([output], [one], retain=trace.nested)])
@@ -300,7 +304,7 @@ def jvp(function: Callable[..., Any], primals: Sequence[Any], tangents: Sequence
     known: dict[Node, Any] = dict(zip(trace.nodes, [t._array if raw else t for t in fitted], strict=True))
     roots = [output._node for output in outputs if output._node is not None]
     if raw:
-        push_tangents(RAW, roots, known, trace.floor)
+        push_tangents(raw_for(outputs[0]._array) if outputs else RAW, roots, known, trace.floor)
     else:
         with mode_with(grad=trace.nested):
             push_tangents(TENSORS, roots, known, trace.floor)

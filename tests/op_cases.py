@@ -22,8 +22,16 @@ class Case(NamedTuple):
     positions: tuple[int, ...]
 
     def function(self) -> tuple[Callable[..., Any], list[Any]]:
-        """The call as a function of its differentiable arrays, and those."""
-        return sample_function(self.op, self.sample, self.positions)
+        """The call as a function of its differentiable arrays, and those; several results are joined into one vector."""
+        function, arrays = sample_function(self.op, self.sample, self.positions)
+        return (joined(function) if self.op.returns is not None else function), arrays
+
+
+def joined(function: Callable[..., Any]) -> Callable[..., Any]:
+    def one_vector(*arrays: Any) -> Any:
+        return gg.concatenate([gg.reshape(part, -1) for part in function(*arrays) if part.dtype.kind in "fc"])
+
+    return one_vector
 
 
 def describe(value: Any) -> str:
@@ -66,8 +74,20 @@ def value_and_gradients(function: Any, arrays: list[Any], cotangent: Any = None,
     return out.detach().numpy(), [tensor.grad.detach().numpy() for tensor in inputs if tensor.grad is not None]
 
 
+def random_like(value: Any, rng: np.random.Generator) -> Any:
+    real = rng.standard_normal(np.shape(value))
+    return real + 1j * rng.standard_normal(np.shape(value)) if np.iscomplexobj(value) else real
+
+
+def inner(left: Any, right: Any) -> float:
+    """The pairing of gradients and directions: real, also for complex arrays."""
+    return float(np.vdot(left, right).real)
+
+
 def cotangent_for(out: Any) -> np.ndarray:
-    return np.random.default_rng(7).uniform(0.5, 1.5, out.shape)
+    rng = np.random.default_rng(7)
+    real = rng.uniform(0.5, 1.5, out.shape)
+    return real + 1j * rng.uniform(0.5, 1.5, out.shape) if out.dtype.kind == "c" else real
 
 
 # --- references ---------------------------------------------------------------------------------------------------

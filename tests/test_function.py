@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import gpugrad as gg
+from gpugrad.testing import gradcheck, gradgradcheck
 
 
 def leaf(value: Any) -> gg.Tensor:
@@ -251,3 +252,52 @@ def test_saving_something_else_is_refused() -> None:
 def test_methods_that_are_missing_are_named() -> None:
     with pytest.raises(NotImplementedError, match=r"static method forward\(ctx"):
         gg.Function.apply(leaf([1.0]))
+
+
+class PolarParts(gg.Function):
+    """Radius and angle of a point, as two results; the third is an integer."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Any, y: Any) -> Any:
+        radius = gg.sqrt(x * x + y * y)
+        ctx.save_for_backward(x, y, radius)
+        return radius, gg.arctan2(y, x), gg.asarray(np.arange(3))
+
+    @staticmethod
+    def backward(ctx: Any, grad_radius: Any, grad_angle: Any, grad_count: Any) -> Any:
+        x, y, radius = ctx.saved_tensors
+        assert grad_count is None
+        square = radius * radius
+        return grad_radius * x / radius - grad_angle * y / square, grad_radius * y / radius + grad_angle * x / square
+
+
+def test_several_results() -> None:
+    x, y = np.array([1.0, -2.0]), np.array([0.5, 1.5])
+    assert not PolarParts.apply(gg.tensor(x), gg.tensor(y))[0].requires_grad
+    for f in (
+        lambda x, y: PolarParts.apply(x, y)[:2],
+        lambda x, y: PolarParts.apply(x, y)[1],
+        lambda x, y: (lambda p: p[0] * p[1])(PolarParts.apply(x, y)),
+    ):
+        assert gradcheck(f, (x, y))
+        assert gradgradcheck(f, (x, y))
+    assert not PolarParts.apply(gg.tensor(x, requires_grad=True), gg.tensor(y))[2].requires_grad
+
+
+class ComplexSquare(gg.Function):
+    """A square whose backward is written in PyTorch's convention, with the conjugate."""
+
+    @staticmethod
+    def forward(ctx: Any, z: Any) -> Any:
+        ctx.save_for_backward(z)
+        return z * z
+
+    @staticmethod
+    def backward(ctx: Any, grad: Any) -> Any:
+        return grad * gg.conjugate(ctx.saved_tensors[0]) * 2
+
+
+def test_complex_gradients_come_in_the_users_convention() -> None:
+    z = np.array([1 + 2j, -0.5j])
+    assert gradcheck(lambda z: ComplexSquare.apply(z * 1j), z)
+    assert gradgradcheck(lambda z: ComplexSquare.apply(z * 1j), z)

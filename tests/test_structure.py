@@ -20,6 +20,7 @@ LAYERS = [
     "errors",
     "backend",
     "tape",
+    "parts",
     "op",
     "ops",
     "interpret",

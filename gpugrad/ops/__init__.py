@@ -5,6 +5,7 @@ from __future__ import annotations
 from . import (
     activation,
     comparison,
+    complex_numbers,
     elementwise,
     indexing,
     linalg,
@@ -19,6 +20,7 @@ from . import (
 __all__ = [
     "activation",
     "comparison",
+    "complex_numbers",
     "elementwise",
     "indexing",
     "linalg",

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy
 
+from ..backend import real_only
 from ..errors import ShapeError
 from ..op import ArrayLike, elementwise_function, fused, primitive
 from .samples import array, calls, distinct, unary
@@ -101,7 +102,7 @@ def softplus(xp: Any, x: ArrayLike) -> Any:
     >>> gg.softplus([0.0, 1000.0])
     tensor([6.9315e-01, 1.0000e+03])
     """
-    return xp.maximum(x, 0) + xp.log1p(xp.exp(-xp.abs(x)))
+    return xp.maximum(real_only(x), 0) + xp.log1p(xp.exp(-xp.abs(x)))
 
 
 @elementwise_function(cuda="fmin({x}, 0) - log1p(exp(-fabs({x})))", d=(lambda F, t, x: t * F.sigmoid(-x),), samples=unary(-4, 4))
@@ -112,7 +113,7 @@ def logsigmoid(xp: Any, x: ArrayLike) -> Any:
     >>> gg.logsigmoid([0.0, -1000.0])
     tensor([-6.9315e-01, -1.0000e+03])
     """
-    return xp.minimum(x, 0) - xp.log1p(xp.exp(-xp.abs(x)))
+    return xp.minimum(real_only(x), 0) - xp.log1p(xp.exp(-xp.abs(x)))
 
 
 def _silu_rule(F: Any, t: Any, x: Any) -> Any:

@@ -402,7 +402,13 @@ def _two_distinct(rng: Any) -> Any:
     return (values[0], values[1]), {}
 
 
-@elementwise(ufunc="absolute", cuda="fabs({x})", d=(lambda F, t, x: t * F.sign(x),), samples=unary())
+def _abs_rule(F: Any, t: Any, x: Any, out: Any) -> Any:
+    if x.dtype.kind != "c":
+        return t * F.sign(x)
+    return t * (F.conjugate(x) / F.where(out == 0, 1.0, out))
+
+
+@elementwise(ufunc="absolute", cuda="fabs({x})", d=(_abs_rule,), samples=unary())
 def abs(x: ArrayLike) -> Any:
     """Absolute value, elementwise (`numpy.abs`). The gradient at 0 is 0.
 
@@ -510,7 +516,19 @@ def remainder(x: ArrayLike, y: ArrayLike) -> Any:
 # --- piecewise constant: their gradient is 0, so their results need none ------------------------------------------
 
 
-@elementwise(ufunc="sign", samples=unary())
+def _sign_rule(F: Any, t: Any, x: Any) -> Any:
+    if x.dtype.kind != "c":
+        return F.zeros_of(t)
+    size = F.abs(x)
+    size = F.where(size == 0, 1.0, size)
+    return t / size - F.real(t * x) * (F.conjugate(x) / (size * size * size))
+
+
+def _sign_jvp(F: Any, tangents: list[Any], x: Any) -> Any:
+    return F.conjugate(_sign_rule(F, F.conjugate(tangents[0]), x))
+
+
+@elementwise(ufunc="sign", d=(_sign_rule,), jvp=_sign_jvp, samples=unary())
 def sign(x: ArrayLike) -> Any:
     """-1, 0 or 1 (`numpy.sign`); its gradient is 0.
 

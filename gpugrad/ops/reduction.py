@@ -6,6 +6,7 @@ import builtins
 from typing import Any, TypeAlias
 
 from ..op import ArrayLike, linear, primitive
+from ..tape import conjugate
 from .samples import calls, distinct, reductions
 
 Axis: TypeAlias = "int | tuple[int, ...] | None"
@@ -97,7 +98,7 @@ def _freedom(x: Any, axis: Axis, ddof: float) -> float:
 
 def _var_rule(F: Any, t: Any, x: Any, axis: Axis, ddof: float) -> Any:
     t = F.reshape(t, kept_shape(x.shape, axis)) * 2 / _freedom(x, axis, ddof)
-    return t * _centered(F, x, axis)
+    return t * conjugate(F, _centered(F, x, axis))
 
 
 @primitive(vjp=(_var_rule,), samples=reductions(ddof=1))
@@ -114,7 +115,7 @@ def var(xp: Any, x: ArrayLike, axis: Axis = None, ddof: float = 0, keepdims: boo
 def _std_rule(F: Any, t: Any, x: Any, out: Any, axis: Axis, ddof: float) -> Any:
     kept = kept_shape(x.shape, axis)
     per_std = F.where(out == 0, 0.0, t / F.where(out == 0, 1.0, out))  # no spread, no direction: 0, as in PyTorch
-    return F.reshape(per_std, kept) / _freedom(x, axis, ddof) * _centered(F, x, axis)
+    return F.reshape(per_std, kept) / _freedom(x, axis, ddof) * conjugate(F, _centered(F, x, axis))
 
 
 @primitive(vjp=(_std_rule,), samples=reductions(ddof=1))

@@ -17,6 +17,11 @@ def array(rng: Generator, *shape: int, low: float = -2.0, high: float = 2.0) -> 
     return rng.uniform(low, high, shape)
 
 
+def complex_array(rng: Generator, *shape: int) -> numpy.ndarray[Any, Any]:
+    """A complex128 array with both parts uniform in (-2, 2)."""
+    return rng.uniform(-2, 2, shape) + 1j * rng.uniform(-2, 2, shape)
+
+
 def distinct(rng: Generator, *shape: int, gap: float = 0.1) -> numpy.ndarray[Any, Any]:
     """Values in random order that are at least about `gap` apart: no ties, so that maxima are differentiable."""
     size = int(numpy.prod(shape))

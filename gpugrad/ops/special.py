@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy
 
+from ..backend import real_only
 from ..op import ArrayLike, elementwise_function
 from .samples import unary
 
@@ -81,7 +82,7 @@ def _erf_small(xp: Any, x: Any) -> Any:
 
 def _prepared(xp: Any, x: Any) -> tuple[Any, Any]:
     """The argument as a floating array, computed in float32 at least, and the dtype to give back."""
-    x = xp.asarray(x)
+    x = real_only(xp.asarray(x))
     dtype = x.dtype if x.dtype.kind == "f" else numpy.dtype(numpy.float64)
     return x.astype(numpy.promote_types(dtype, numpy.float32)), dtype
 

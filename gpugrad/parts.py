@@ -1,0 +1,74 @@
+"""Ops with several results: one node for the op, and a light one for each result that hands its cotangent over.
+
+The op's node has a tuple of shapes and a tuple of dtypes, and `Parts` has them too: so the walks add, check and pass on
+the cotangents of all results together as they do one array, and know nothing of it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .tape import Node, next_index
+
+__all__ = ["Parts", "has_parts", "pick"]
+
+
+class Parts:
+    """Cotangents, or tangents, of the results of one op; None for a result that has none."""
+
+    __slots__ = ("base", "dtype", "items", "shape")
+
+    def __init__(self, items: tuple[Any, ...], shape: tuple[Any, ...], dtype: tuple[Any, ...]) -> None:
+        self.items, self.shape, self.dtype, self.base = items, shape, dtype, None
+
+    def __add__(self, other: Parts) -> Parts:
+        pairs = zip(self.items, other.items, strict=True)
+        return Parts(tuple(b if a is None else a if b is None else a + b for a, b in pairs), self.shape, self.dtype)
+
+    def filled(self, F: Any) -> tuple[Any, ...]:
+        """The items, with zeros for those that are missing; None for results without a derivative (integers)."""
+        like = F.zeros_of(F.sum(next(item for item in self.items if item is not None)))
+        return tuple(
+            None if dtype.kind not in "fc" else F.broadcast_to(F.astype(like, dtype), shape) if item is None else item
+            for item, shape, dtype in zip(self.items, self.shape, self.dtype, strict=True)
+        )
+
+
+def has_parts(node: Node) -> bool:
+    """Whether a node stands for an op with several results."""
+    return type(node.dtype) is tuple
+
+
+class PickOp:
+    """What the node of one of several results has for an op."""
+
+    kind, has_aux, variadic, mutates = "pick", False, False, None
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+
+class _PickPullback:
+    """Hands the cotangent of one result to the op's node."""
+
+    @staticmethod
+    def call(F: Any, t: Any, saved: tuple[Any, ...]) -> tuple[Parts]:
+        number, shape, dtype = saved
+        return (Parts(tuple(t if i == number else None for i in range(len(shape))), shape, dtype),)
+
+    @staticmethod
+    def restore(node: Node, saved: tuple[Any, ...]) -> tuple[Any, ...]:
+        return saved
+
+
+_PULLBACK = _PickPullback()
+
+
+def pick(node: Node, number: int) -> Node:
+    """A node for result `number` of an op's node."""
+    result = Node()
+    result.index = next_index()
+    result.op, result.params, result.parents = PickOp(node.op.name), {"number": number}, (node,)
+    result.pullback, result.saved = _PULLBACK, (number, node.shape, node.dtype)
+    result.shape, result.dtype, result.site = node.shape[number], node.dtype[number], node.site
+    return result
