@@ -6,7 +6,8 @@ that its tests are generated from; the public function is made from the declared
 A **rule** is ``lambda F, t, <names>``: given the interpreter `F` and the cotangent `t` of the result, the cotangent of one
 input. Its parameter names say what it needs, and that is what the tape saves: an input's name, ``out``, a parameter of the
 op, ``NAME_shape``, ``NAME_dtype`` or ``NAME_device`` of an input, ``aux`` (what a fused forward returned beside its result),
-or, for ops on a list of arrays, the list's name and ``shapes``.
+for ops on a list of arrays the list's name and ``shapes``; a rule that is joint for all inputs may also ask for ``wanted``,
+which of them need a cotangent.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import numpy
 from . import backend
 from .errors import PACKAGE, GradientError, describe, format_site, op_error, user_site
 from .parts import pick
-from .tape import Node, Record, current_mode, log_mutation, next_index
+from .tape import Mutations, Node, Record, current_mode, log_mutation, next_index
 
 if TYPE_CHECKING:
     from .tensor import Tensor as TensorType
@@ -97,7 +98,9 @@ class Op:
     library_name : str or None
         The function of NumPy and CuPy that computes it on raw arrays, if it is one alone.
     rules : tuple of callables or None
-        One vjp rule per input (one for all where `variadic`); empty where nothing is differentiable.
+        One vjp rule per input (one for all where `joint`); empty where nothing is differentiable.
+    joint : bool
+        The one rule gives the cotangents of all inputs, as a tuple.
     reference : callable or None
         For fused ops: the composition ``reference(F, *inputs, **params)`` that defines the op.
     returns : callable or None
@@ -126,6 +129,7 @@ class Op:
         self.rules: tuple[Rule | None, ...] = ()
         self.jvp: Rule | None = None
         self.reference: Callable[..., Any] | None = None
+        self.joint = self.variadic
         self.has_aux = False
         self.returns: Callable[..., Any] | None = None
         self.mutates: Callable[[int], Iterable[int]] | None = None
@@ -199,28 +203,30 @@ class Op:
             return joined
 
     def _join(self, mask: int) -> Pullback | None:
-        if self.variadic:
+        if self.joint:
             active = {0: self.rules[0]} if self.rules and self.rules[0] is not None else {}
         else:
             active = {i: rule for i, rule in enumerate(self.rules) if rule is not None and mask >> i & 1}
         if not active:
             return None
         everything = [needed(rule) for rule in self.rules if rule is not None]
-        slots = list(dict.fromkeys(name for names in everything for name in names))
+        slots = list(dict.fromkeys(name for names in everything for name in names if name != "wanted"))
         wanted = {name for rule in active.values() for name in needed(rule)}
         if self.has_aux:  # higher order goes through the reference, on the inputs
             slots = list(dict.fromkeys((*self.inputs, *slots)))
             wanted |= set(self.inputs)
         scope: dict[str, Any] = {"shape": numpy.shape, "dtype": _dtype_of, "device": backend.device_of}
         saves = [self._save_text(name) if name in wanted else "None" for name in slots]
+        flags = str(tuple(bool(mask >> i & 1) for i in range(len(self.inputs))))
         calls = []
         for i in range(len(self.inputs)):
             if i in active:
                 scope[f"r{i}"] = active[i]
-                calls.append(f"r{i}(" + ", ".join(["F", "t", *(f"s[{slots.index(n)}]" for n in needed(active[i]))]) + ")")
+                arguments = [flags if n == "wanted" else f"s[{slots.index(n)}]" for n in needed(active[i])]
+                calls.append(f"r{i}(" + ", ".join(["F", "t", *arguments]) + ")")
             else:
                 calls.append("None")
-        body = calls[0] if self.variadic else "(" + ", ".join(calls) + ",)"
+        body = calls[0] if self.joint else "(" + ", ".join(calls) + ",)"
         if self.returns is not None:  # rules of an op with several results get all their cotangents
             body = f"(lambda t: {body})(t.filled(F))"
         self.slots = tuple(slots)
@@ -342,17 +348,21 @@ def fused(
     *,
     samples: Samples,
     forward: Callable[..., Any] | None = None,
-    vjp: tuple[Rule | None, ...] = (),
+    vjp: tuple[Rule | None, ...] | Rule = (),
 ) -> Callable[[Declared[P]], Public[P]]:
     """Declare an op by a composition ``body(F, *inputs, **params)`` of others.
 
     Alone, calling it runs the composition. With `forward` (raw arrays to ``(out, aux)``) and `vjp` rules, first order runs
-    those; higher order and jvp still come from the composition, and tests hold the two equal.
+    those; higher order and jvp still come from the composition, and tests hold the two equal. One `vjp` that is not in a
+    tuple is joint: it returns the cotangents of all inputs, which share most of their work.
     """
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
-        public = _declare("fused", vjp, samples, reference=function, has_aux=forward is not None)(function)
+        joint = not isinstance(vjp, tuple)
+        rules = vjp if isinstance(vjp, tuple) else (vjp,)
+        public = _declare("fused", rules, samples, reference=function, has_aux=forward is not None)(function)
         op = registry[function.__name__]
+        op.joint = op.joint or joint
         if forward is not None:
             op.body = forward
             op.numpy = op.forward_in(numpy)
@@ -434,6 +444,16 @@ def apply(op: Op, inputs: tuple[Any, ...], params: dict[str, Any] = NO_PARAMS) -
         p, q = x._node, y._node
         mask = (0 if p is None else 1) | (0 if q is None else 2)
         arrays, parents = [x._array, y._array], [p, q]
+    elif len(inputs) == 3 and isinstance(inputs[0], Tensor) and isinstance(inputs[1], Tensor) and isinstance(inputs[2], Tensor):
+        x, y, z = inputs
+        p, q, r = x._node, y._node, z._node
+        mask = (0 if p is None else 1) | (0 if q is None else 2) | (0 if r is None else 4)
+        arrays, parents = [x._array, y._array, z._array], [p, q, r]
+    elif len(inputs) == 1 and isinstance(inputs[0], Tensor):
+        (x,) = inputs
+        p = x._node
+        mask = 0 if p is None else 1
+        arrays, parents = [x._array], [p]
     else:
         mask, arrays, parents = _unwrapped(op, inputs)
     mode = current_mode()
@@ -479,6 +499,16 @@ def apply(op: Op, inputs: tuple[Any, ...], params: dict[str, Any] = NO_PARAMS) -
             return result
     result._node = None
     return result
+
+
+def apply_update(op: Op, arrays: tuple[Any, ...], params: dict[str, Any], changes: Mutations) -> None:
+    """`apply` for an optimiser's step on raw arrays: no node is made, and what it changes is noted all at once."""
+    forward = op.numpy if not _libraries else op.forward_on(arrays)
+    forward(*arrays, **params)
+    changes.note()
+    records = current_mode().records
+    if records is not None:
+        records.append(Record(op, arrays, params, None))
 
 
 def _several(op: Op, arrays: Any, parents: Any, mask: int, params: dict[str, Any], outs: Any) -> Any:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import operator
 import weakref
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -285,7 +286,7 @@ def walk(F: Any, roots: Sequence[tuple[Node, Any]], wanted: set[Node] | None = N
     borrowed: set[Node] = set()
     heap: list[tuple[int, Node]] = []
     following: tuple[int, Node] | None = None  # the first parent of a node: in a chain, it is next and need not be heaped
-    get, raw, last_mutation, handed_out = pending.get, F.raw, _last_mutation, bool(_handed_out)
+    get, raw, last_change = pending.get, F.raw, _last_change
     kept = None if wanted is None else _leading_to(wanted, [node for node, _ in roots])
     for node, cotangent in roots:
         if kept is not None and node not in kept:
@@ -307,7 +308,7 @@ def walk(F: Any, roots: Sequence[tuple[Node, Any]], wanted: set[Node] | None = N
                 saved = node.saved
                 if saved is None:
                     raise freed(node)
-                if node.index < last_mutation or handed_out:
+                if node.index < last_change:
                     _check_unchanged(node, saved)
                 grads = pullback.call(F, t, saved) if raw else F.pull(node, pullback, t, saved)
                 if not retain:
@@ -399,9 +400,23 @@ def ancestors(roots: Iterable[Node], floor: int = 0) -> list[Node]:
 # Nodes and mutations draw their index from one counter, so "changed since it was saved" is one comparison, and an op
 # that saves an array pays nothing. Arrays are known by the array that owns their memory, so views need no bookkeeping.
 
-_last_mutation = 0
-_mutations: dict[int, tuple[weakref.ref[Any], int, Site]] = {}
+_last_change = 0
+"""Index of the last mutation or hand-out: what was saved after it needs no check."""
+_mutations: dict[int, tuple[weakref.ref[Any], Change]] = {}
 _handed_out: dict[int, tuple[weakref.ref[Any], int, Site, int]] = {}
+
+
+class Change:
+    """When an array was last changed in place, and where."""
+
+    __slots__ = ("index", "site")
+
+    def __init__(self, index: int, site: Site | None) -> None:
+        self.index, self.site = index, site
+
+
+_entries = 0
+"""How often the tables below were added to, `Mutations` apart."""
 
 
 def _owner(array: Any) -> Any:
@@ -414,17 +429,55 @@ def _owner(array: Any) -> Any:
 
 def log_mutation(arrays: Iterable[Any]) -> None:
     """Note that arrays are changed in place now, by the user's current line."""
-    global _last_mutation
-    _last_mutation = index = next_index()
-    site = user_site()
+    global _last_change, _entries
+    _last_change = index = next_index()
+    _entries += 1
+    _enter(arrays, Change(index, user_site()))
+
+
+def _enter(arrays: Iterable[Any], change: Change) -> None:
     for array in arrays:
         owner = array if array.base is None else _owner(array)
         key = id(owner)
         known = _mutations.get(key)
         reference = known[0] if known is not None and known[0]() is owner else _watch(owner, key)
-        _mutations[key] = (reference, index, site)
+        _mutations[key] = (reference, change)
         if _handed_out:
             _handed_out.pop(key, None)
+
+
+class Mutations:
+    """The changes that one optimiser makes to the same arrays again and again, noted by one assignment a step.
+
+    All its arrays share a `Change`. They are entered anew where somebody else changed an array, handed one out, or gave it
+    to a Tensor, since their last step.
+    """
+
+    __slots__ = ("_arrays", "_at", "_change")
+
+    def __init__(self) -> None:
+        self._arrays: tuple[Any, ...] = ()
+        self._at = -1
+        self._change = Change(0, None)
+
+    def __reduce__(self) -> Any:
+        return Mutations, ()
+
+    def over(self, arrays: tuple[Any, ...]) -> Mutations:
+        """These changes, now of `arrays`."""
+        if len(arrays) != len(self._arrays) or any(map(operator.is_not, arrays, self._arrays)):
+            self._arrays, self._at = arrays, -1
+        return self
+
+    def note(self) -> None:
+        """Note that the arrays are changed now, by the user's current line."""
+        global _last_change
+        if self._at != _entries:
+            self._change = Change(0, None)  # others may still hold the old one
+            _enter(self._arrays, self._change)
+            self._at = _entries
+        _last_change = self._change.index = next_index()
+        self._change.site = user_site()
 
 
 def _watch(owner: Any, key: int) -> weakref.ref[Any]:
@@ -442,6 +495,7 @@ def hand_out(array: Any) -> None:
 
     Its checksum is what tells later whether that happened. Arrays that only one Tensor holds never come here.
     """
+    global _last_change, _entries
     owner = _owner(array)
     if not isinstance(owner, numpy.ndarray) or owner.dtype.hasobject:
         return
@@ -451,7 +505,9 @@ def hand_out(array: Any) -> None:
         if known[3] == checksum:
             return
         log_mutation([owner])
-    _handed_out[id(owner)] = (_watch(owner, id(owner)), next_index(), user_site(), checksum)
+    _entries += 1
+    _last_change = index = next_index()
+    _handed_out[id(owner)] = (_watch(owner, id(owner)), index, user_site(), checksum)
 
 
 def _checksum(array: Any) -> int:
@@ -465,8 +521,8 @@ def _check_unchanged(node: Node, saved: tuple[Any, ...]) -> None:
             continue
         owner = _owner(value)
         entry = _mutations.get(id(owner))
-        if entry is not None and entry[0]() is owner and entry[1] > node.index:
-            raise _changed(node, value, f"was changed in place at {format_site(entry[2])}")
+        if entry is not None and entry[0]() is owner and entry[1].index > node.index:
+            raise _changed(node, value, f"was changed in place at {format_site(entry[1].site)}")
         handed = _handed_out.get(id(owner))
         if handed is not None and handed[0]() is owner and handed[1] > node.index and _checksum(owner) != handed[3]:
             raise _changed(node, value, f"was written to through the raw array taken at {format_site(handed[2])}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import operator
 import threading
 from collections.abc import Iterator
@@ -327,6 +328,9 @@ class Tensor(ArrayMethods):
 _op.Tensor = Tensor
 
 
+_new = object.__new__
+
+
 def wrap(array: Any) -> Tensor:
     """A Tensor around a raw array, without a node."""
     result = object.__new__(Tensor)
@@ -434,11 +438,21 @@ def _cotangent(output: Tensor, gradient: Any) -> Any:
                 f"backward needs a real value, or gradient=: the output is {describe(output)}\n"
                 f"  take its real part or its square of modulus, for instance gg.real(z)\n  at {format_site(user_site())}"
             )
+        if array.__class__ is numpy.ndarray:
+            return _one(array.dtype) if array.ndim == 0 else numpy.ones(array.shape, array.dtype)
         return backend.namespace_of(array).ones(array.shape, array.dtype)
     given = asarray(gradient)
     if given.shape != array.shape or given.device != output.device:
         raise ShapeError(f"gradient= is {describe(given)}, but the output is {describe(output)}\n  at {format_site(user_site())}")
     return given if given.dtype == array.dtype else given.astype(array.dtype)
+
+
+@functools.cache
+def _one(dtype: Any) -> Any:
+    """Where most walks start: made once for each dtype."""
+    one = numpy.ones((), dtype)
+    one.flags.writeable = False
+    return one
 
 
 _accumulating = threading.RLock()
@@ -452,15 +466,16 @@ def _backward_raw(output: Tensor, cotangent: Any, retain: bool) -> None:
     found, borrowed = walk(F, ((output._node, conjugate(F, start)),), retain=retain)
     with _accumulating:
         for node, grad in found.items():
-            previous = node.grad
             if node.dtype.kind == "c":
                 grad = conjugate(F, grad)
-            if previous is not None:
-                node.grad = previous + grad
+            if node.grad is not None:
+                node.grad = node.grad + grad
                 continue
             if node in borrowed or grad.base is not None:
                 grad = grad.copy()
-            node.grad = wrap(grad if grad.__class__ is numpy.ndarray else backend.as_array(grad))
+            node.grad = tensor = _new(Tensor)
+            tensor._array = grad if grad.__class__ is numpy.ndarray else backend.as_array(grad)
+            tensor._node = None
 
 
 def _backward_recorded(output: Tensor, cotangent: Any, retain: bool, create_graph: bool) -> None:

@@ -254,7 +254,7 @@ def iterate_samples(op: Op | str, seed: int = 0) -> Iterator[tuple[Sample, tuple
         for name, argument in zip(names, sample.args, strict=False):  # the last ones may be in kwargs, or left out
             for value in argument if isinstance(argument, list) else [argument]:
                 if name in op.inputs and isinstance(value, numpy.ndarray) and value.dtype.kind in "fc":
-                    rule = 0 if op.variadic else op.inputs.index(name)
+                    rule = 0 if op.joint else op.inputs.index(name)
                     if composed or (rule < len(op.rules) and op.rules[rule] is not None):
                         positions.append(place)
                 place += 1

@@ -177,6 +177,11 @@ REFERENCES: dict[str, Callable[..., Any]] = {
     "multiclass_svm_loss": multiclass_svm_loss,
     "mm": lambda x, y: np.einsum("ij,jk->ik", x, y),
     "linear": lambda x, weight, bias=0: np.einsum("...i,oi->...o", x, weight) + bias,
+    "linear_activation": lambda x, weight, bias=0, activation="relu": {
+        "relu": lambda z: np.where(z > 0, z, 0),
+        "tanh": np.tanh,
+        "sigmoid": special.expit,
+    }[activation](np.einsum("...i,oi->...o", x, weight) + bias),
     "getitem": lambda x, index: x[index],
     "index_add_zeros": lambda x, index, shape: scatter(numbered(shape)[index], x, shape),
     "index_set": index_set,

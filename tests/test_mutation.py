@@ -154,3 +154,39 @@ def test_accumulating_over_many_steps_is_not_refused() -> None:
         (w * w).sum().backward()
         w.grad.data[:] = gradient(w)  # type: ignore[union-attr]
     np.testing.assert_array_equal(gradient(w), 40 * w.data)
+
+
+# --- an optimiser's changes, noted all at once ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("make", [lambda p: gg.optim.SGD(p, lr=0.1), lambda p: gg.optim.Adam(p, lr=0.1)])
+def test_a_step_between_forward_and_backward_is_found_every_time(make: Any) -> None:
+    a, b = (gg.tensor([1.0, 2.0], requires_grad=True) for _ in range(2))
+    optimizer = make([a, b])
+    for _ in range(3):  # the first step enters the arrays, later ones only move the mark
+        optimizer.zero_grad()
+        (a * b).sum().backward()
+        kept = a * b
+        optimizer.step()
+        with pytest.raises(gg.GradientError, match=r"was changed in place at .*optimizer.step"):
+            kept.sum().backward()
+    with gg.no_grad():
+        a += 1.0  # somebody else's change, after which the optimiser's must still be found
+    optimizer.zero_grad()
+    (a * b).sum().backward()
+    kept = a * b
+    optimizer.step()
+    with pytest.raises(gg.GradientError, match=r"was changed in place at .*optimizer.step"):
+        kept.sum().backward()
+
+
+def test_an_optimizer_sees_a_parameter_that_got_another_array() -> None:
+    a = gg.tensor([1.0, 2.0], requires_grad=True)
+    optimizer = gg.optim.SGD([a], lr=0.1)
+    for _ in range(2):
+        (a * a).sum().backward()
+        kept = a * a
+        optimizer.step()
+        with pytest.raises(gg.GradientError, match="changed in place"):
+            kept.sum().backward()
+        a.data = np.array([3.0, 4.0], "float32")

@@ -35,11 +35,15 @@ class Sequential(Module):
                 raise DTypeError(f"Sequential takes modules; layer {i} is {name}: use its module, as nn.ReLU() for relu")
             setattr(self, str(i), module)
         self._layers = modules
+        self._plan = _fused(modules)
 
     def forward(self, x: Any) -> Any:
-        """Run the modules in order."""
-        for module in self._layers:
-            x = module.forward(x)
+        """Run the modules in order; a Linear and its activation run as one op."""
+        for module, activation_name in self._plan:
+            if activation_name is None:
+                x = module.forward(x)
+            else:
+                x = linalg.linear_activation(x, module.weight, module.bias, activation_name)
         return x
 
     def __len__(self) -> int:
@@ -50,6 +54,18 @@ class Sequential(Module):
 
     def __iter__(self) -> Iterator[Module]:
         return iter(self._layers)
+
+
+def _fused(modules: tuple[Module, ...]) -> list[tuple[Any, str | None]]:
+    """The modules, with each Linear that an activation follows named together with it."""
+    plan: list[tuple[Any, str | None]] = []
+    for module in modules:
+        name = {ReLU: "relu", Tanh: "tanh", Sigmoid: "sigmoid"}.get(type(module))
+        if name is not None and plan and type(plan[-1][0]) is Linear and plan[-1][1] is None:
+            plan[-1] = (plan[-1][0], name)
+        else:
+            plan.append((module, None))
+    return plan
 
 
 class Linear(Module):

@@ -15,7 +15,7 @@ from .samples import array, calls, distinct, unary
 _zeros: dict[tuple[tuple[int, ...], Any], Any] = {}
 
 
-def _zeros_like(xp: Any, x: Any) -> Any:
+def kept_zeros(xp: Any, x: Any) -> Any:
     """A zero to compare `x` with: an array of its shape, kept, since ``maximum(x, 0)`` takes three times as long."""
     if xp is not numpy or not isinstance(x, numpy.ndarray) or x.size > 1 << 17:
         return 0
@@ -53,7 +53,7 @@ def relu(xp: Any, x: ArrayLike) -> Any:
     >>> gg.relu([1.0, -2.0])
     tensor([1., 0.])
     """
-    return xp.maximum(x, _zeros_like(xp, x))
+    return xp.maximum(x, kept_zeros(xp, x))
 
 
 def _leaky_rule(F: Any, t: Any, x: Any, negative_slope: float) -> Any:

@@ -9,8 +9,8 @@ import numpy
 
 from .. import backend
 from ..errors import CheckpointError, DTypeError, GradientError, describe
-from ..op import Op, apply, registry
-from ..tape import no_grad
+from ..op import Op, apply_update, registry
+from ..tape import Mutations, no_grad
 from ..tensor import Tensor, asarray, wrap
 
 __all__ = ["SGD", "Adam", "AdamW", "Optimizer"]
@@ -39,6 +39,8 @@ class Optimizer:
         self.param_groups: list[dict[str, Any]] = []
         self._state: dict[int, dict[str, Any]] = {}  # by id of a parameter that param_groups keeps alive
         self._rates: list[Any] = []
+        self._changes: list[Mutations] = []
+        self._counting = Mutations()
         given = list(params)
         if not given:
             raise ValueError(f"{type(self).__name__} got no parameters")
@@ -62,6 +64,7 @@ class Optimizer:
         self._check_options(group)
         self.param_groups.append(group)
         self._rates.append(numpy.zeros(()))
+        self._changes.append(Mutations())
 
     def _check_options(self, group: dict[str, Any]) -> None:
         for name in ("lr", "eps", "weight_decay", "momentum"):
@@ -81,24 +84,25 @@ class Optimizer:
     def step(self) -> None:
         """Update all parameters that have a gradient."""
         with no_grad():
-            for group, rate in zip(self.param_groups, self._rates, strict=True):
+            for group, rate, changes in zip(self.param_groups, self._rates, self._changes, strict=True):
                 active = [p for p in group["params"] if p._node is not None and p._node.grad is not None]
                 if active:
                     rate[()] = group["lr"]
                     for bucket in self._buckets(group, active):
-                        self._update(group, rate, bucket)
+                        self._update(group, rate, bucket, changes)
 
-    def _update(self, group: dict[str, Any], rate: Any, params: list[Tensor]) -> None:
+    def _update(self, group: dict[str, Any], rate: Any, params: list[Tensor], changes: Mutations) -> None:
         """Update parameters that have done the same number of steps."""
         op, options = self._op(group)
         tensors = [p._array for p in params] + [p._node.grad._array for p in params]
         if not self._keeps_state(group):
-            apply(op, (rate, *tensors), options)
+            apply_update(op, (rate, *tensors), options, changes.over(tuple(tensors[: len(params)])))
             return
         states = [self._state[id(p)] for p in params]
         step = states[0]["step"]
-        apply(op, (rate, step, *tensors, *[state[name] for name in self.state_names for state in states]), options)
-        apply(registry["add_"], (step, 1))
+        moments = [state[name] for name in self.state_names for state in states]
+        apply_update(op, (rate, step, *tensors, *moments), options, changes.over((*tensors[: len(params)], *moments)))
+        apply_update(registry["add_"], (step, 1), {}, self._counting.over((step,)))
 
     def _op(self, group: dict[str, Any]) -> tuple[Op, dict[str, Any]]:
         raise NotImplementedError
