@@ -16,7 +16,9 @@ from . import testing as testing
 from .backend import cuda_is_available as cuda_is_available
 from .backend import default_dtype as default_dtype
 from .backend import device_count as device_count
+from .backend import float32_matmul_precision as float32_matmul_precision
 from .backend import set_default_dtype as set_default_dtype
+from .backend import set_float32_matmul_precision as set_float32_matmul_precision
 from .creation import arange as arange
 from .creation import empty as empty
 from .creation import eye as eye

@@ -25,9 +25,11 @@ __all__ = [
     "default_dtype",
     "device_count",
     "device_of",
+    "float32_matmul_precision",
     "namespace_of",
     "resolve_device",
     "set_default_dtype",
+    "set_float32_matmul_precision",
     "to_device",
 ]
 
@@ -70,6 +72,49 @@ def set_default_dtype(dtype: DTypeLike) -> None:
     if new.kind != "f":
         raise DTypeError(f"set_default_dtype: got {new}, which is not a floating-point dtype; use float32 or float64")
     _default_dtype = new
+
+
+_matmul_precision = "highest"
+
+
+def set_float32_matmul_precision(precision: str) -> None:
+    """Choose how float32 matrix products are computed on a GPU (`torch.set_float32_matmul_precision`).
+
+    Parameters
+    ----------
+    precision : {"highest", "high"}
+        ``"highest"``, the default: full float32. ``"high"``: TF32 on tensor cores, several times as fast, with operands
+        rounded to 10 bits of mantissa (a relative error near 1e-3) and sums in float32. The CPU always computes in full.
+
+    Raises
+    ------
+    ValueError
+        For any other word.
+
+    Examples
+    --------
+    >>> import gpugrad as gg
+    >>> gg.set_float32_matmul_precision("high")
+    >>> gg.float32_matmul_precision()
+    'high'
+    >>> gg.set_float32_matmul_precision("highest")
+    """
+    global _matmul_precision
+    if precision not in ("highest", "high"):
+        raise ValueError(f"set_float32_matmul_precision: got {precision!r}; use 'highest' (float32) or 'high' (TF32)")
+    _matmul_precision = precision
+
+
+def float32_matmul_precision() -> str:
+    """What `set_float32_matmul_precision` chose.
+
+    Examples
+    --------
+    >>> import gpugrad as gg
+    >>> gg.float32_matmul_precision()
+    'highest'
+    """
+    return _matmul_precision
 
 
 def _here() -> str:

@@ -19,6 +19,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 LAYERS = [
     "errors",
     "backend",
+    "cuda",
     "tape",
     "parts",
     "op",

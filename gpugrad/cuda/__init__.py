@@ -1,0 +1,1 @@
+"""What CUDA needs and NumPy does not: kernels, matrix products with epilogues."""
