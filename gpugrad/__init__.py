@@ -13,6 +13,8 @@ from . import ops as ops
 from . import optim as optim
 from . import protocols as protocols
 from . import testing as testing
+from .amp import GradScaler as GradScaler
+from .amp import autocast as autocast
 from .backend import cuda_is_available as cuda_is_available
 from .backend import default_dtype as default_dtype
 from .backend import device_count as device_count

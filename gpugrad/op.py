@@ -416,6 +416,9 @@ def update(*, mutates: Callable[[int], Iterable[int]], samples: Samples | None =
 Tensor: Any = None
 """The class of results; set by tensor.py, which cannot be imported from here."""
 
+autocasting: list[Callable[[Op, tuple[Any, ...]], tuple[Any, ...]]] = []
+"""What casts inputs while some thread is inside `gpugrad.amp.autocast`; empty otherwise, so that others pay nothing."""
+
 _libraries = backend.libraries
 _new = object.__new__
 _getframe = sys._getframe
@@ -439,6 +442,8 @@ def apply(op: Op, inputs: tuple[Any, ...], params: dict[str, Any] = NO_PARAMS) -
     -------
     Tensor, tuple of Tensors, or None for an update
     """
+    if autocasting:
+        inputs = autocasting[-1](op, inputs)
     if len(inputs) == 2 and isinstance(inputs[0], Tensor) and isinstance(inputs[1], Tensor):  # the commonest case, unrolled
         x, y = inputs
         p, q = x._node, y._node

@@ -34,20 +34,30 @@ next_index = itertools.count(1).__next__
 
 
 class Mode:
-    """What `apply` must know of its surroundings: whether to make nodes, whether to record, whether a transform traces."""
+    """What `apply` must know of its surroundings.
 
-    __slots__ = ("grad", "records", "tracing")
+    Attributes
+    ----------
+    grad : bool
+        Whether to make nodes.
+    records : list of Record, or None
+        Where to record what runs.
+    tracing : bool
+        Whether a transform traces.
+    autocast : dtype or None
+        In what products are computed, see `gpugrad.amp`.
+    """
 
-    def __init__(self, grad: bool = True, records: list[Record] | None = None, tracing: bool = False) -> None:
-        self.grad = grad
-        self.records = records
-        self.tracing = tracing
+    __slots__ = ("autocast", "grad", "records", "tracing")
+
+    def __init__(
+        self, grad: bool = True, records: list[Record] | None = None, tracing: bool = False, autocast: Any = None
+    ) -> None:
+        self.grad, self.records, self.tracing, self.autocast = grad, records, tracing, autocast
 
     def but(self, **changes: Any) -> Mode:
         """This mode with some fields changed."""
-        fields: dict[str, Any] = {"grad": self.grad, "records": self.records, "tracing": self.tracing}
-        fields.update(changes)
-        return Mode(**fields)
+        return Mode(**{name: getattr(self, name) for name in Mode.__slots__} | changes)
 
 
 _DEFAULT, _NO_GRAD = Mode(), Mode(grad=False)

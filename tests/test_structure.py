@@ -36,6 +36,7 @@ LAYERS = [
     "serialization",
     "nn",
     "optim",
+    "amp",
     "data",
     "testing",
 ]
