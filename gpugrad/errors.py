@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from types import CodeType, FrameType
 from typing import Any
 
+import numpy
+
 __all__ = [
     "BoundsError",
     "CheckpointError",
@@ -21,6 +23,7 @@ __all__ = [
     "DeviceError",
     "GpugradError",
     "GradientError",
+    "LinearAlgebraError",
     "ShapeError",
     "describe",
     "format_site",
@@ -55,6 +58,10 @@ class DeviceError(GpugradError, RuntimeError):
 
 class GradientError(GpugradError, RuntimeError):
     """A gradient that was asked for and cannot be had."""
+
+
+class LinearAlgebraError(GpugradError, numpy.linalg.LinAlgError):
+    """A matrix that is singular, not positive definite, or otherwise not what an algorithm needs."""
 
 
 class DataError(GpugradError, ValueError):
@@ -107,6 +114,8 @@ def op_error(
     got += [f"    {label} = {value!r}"[:120] for label, value in (params or {}).items()]
     devices = {str(value.device) for value in inputs if hasattr(value, "_array")}
     kind: type[GpugradError] = BoundsError if isinstance(cause, IndexError) else ShapeError
+    if isinstance(cause, numpy.linalg.LinAlgError):
+        kind = LinearAlgebraError
     if isinstance(cause, GpugradError | TypeError):
         kind = type(cause) if isinstance(cause, GpugradError) else DTypeError
     hint = ""

@@ -393,13 +393,13 @@ composed = Composed()
 def _composed(op: Op) -> Callable[..., Any]:
     """The public function of a fused op without kernels: its composition, on Tensors."""
     source = (
-        f"def _make(F, reference, as_array):\n    def {op.name}(*args, **kwargs):\n"
-        f"        return reference(F, *[as_array(a) if type(a) is list else a for a in args], **kwargs)\n"
+        f"def _make(F, reference, as_array, as_tensor):\n    def {op.name}(*args, **kwargs):\n"
+        f"        return as_tensor(reference(F, *[as_array(a) if type(a) is list else a for a in args], **kwargs))\n"
         f"    return {op.name}\n"
     )
     scope: dict[str, Any] = {}
     exec(compile(source, PACKAGE + f"<{op.name}>", "exec"), op.function.__globals__, scope)
-    made: Callable[..., Any] = scope["_make"](composed, op.function, backend.as_array)
+    made: Callable[..., Any] = scope["_make"](composed, op.function, backend.as_array, as_tensor)
     functools.update_wrapper(made, op.function)
     made.__signature__ = op.signature  # type: ignore[attr-defined]
     made.op = op  # type: ignore[attr-defined]
@@ -584,3 +584,17 @@ def refuse_in_place(target: Any, what: str) -> None:
             f"{what} on a leaf that requires a gradient: {describe(target)}\n"
             f"  wrap the update in `with gg.no_grad():`, or make a new tensor (w = w - step)\n  at {format_site(user_site())}"
         )
+
+
+def as_tensor(value: Any) -> Any:
+    """A Tensor from any array-like; a Tensor as it is. For functions that are composed of ops."""
+    if isinstance(value, Tensor):
+        return value
+    result = _new(Tensor)
+    result._array, result._node = backend.as_array(value), None
+    return result
+
+
+def raw(value: Any) -> Any:
+    """The raw array of a Tensor, and other values as they are: for indices and other constants."""
+    return value._array if isinstance(value, Tensor) else value

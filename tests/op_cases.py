@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -148,6 +149,16 @@ def gelu(x: Any, approximate: str = "none") -> Any:
     return x * special.ndtr(x)
 
 
+def polygamma(x: Any, n: int) -> Any:
+    """Also for negative arguments, where SciPy has nan: by the recurrence, from where it has a number."""
+    total = np.zeros_like(x)
+    x = x.copy()
+    while (x < 1).any():
+        total -= np.where(x < 1, (-1) ** n * math.factorial(n) / x ** (n + 1), 0)
+        x = np.where(x < 1, x + 1, x)
+    return special.polygamma(n, x) + total
+
+
 REFERENCES: dict[str, Callable[..., Any]] = {
     "clip": lambda x, a_min=None, a_max=None: np.clip(x, a_min, a_max),
     "rsqrt": lambda x: x**-0.5,
@@ -187,6 +198,36 @@ REFERENCES: dict[str, Callable[..., Any]] = {
     "index_set": index_set,
     "put_along_axis_zeros": lambda x, indices, axis, shape: scatter(np.take_along_axis(numbered(shape), indices, axis), x, shape),
     "zeros_of": np.zeros_like,
+    "inv": np.linalg.inv,
+    "det": np.linalg.det,
+    "slogdet": lambda a: (np.sign(np.linalg.det(a)), np.log(np.abs(np.linalg.det(a)))),
+    "solve": lambda a, b: (np.linalg.inv(a) @ b[..., None])[..., 0] if b.ndim == 1 else np.linalg.inv(a) @ b,
+    "pinv": lambda a: (
+        np.linalg.inv(a.swapaxes(-1, -2) @ a) @ a.swapaxes(-1, -2)
+        if a.shape[-2] >= a.shape[-1]
+        else a.swapaxes(-1, -2) @ np.linalg.inv(a @ a.swapaxes(-1, -2))
+    ),
+    "cholesky": np.linalg.cholesky,
+    "eigh": np.linalg.eigh,
+    "eig": np.linalg.eig,
+    "svd_reduced": lambda a: np.linalg.svd(a, full_matrices=False),
+    "qr_reduced": np.linalg.qr,
+    "norm2": lambda x, axis=None, keepdims=False: np.sqrt(np.sum(np.abs(x) ** 2, axis=axis, keepdims=keepdims)),
+    "diag_embed": lambda x: x[..., None] * np.eye(x.shape[-1]),
+    "diag_part": lambda x: np.einsum("...ii->...i", x),
+    "fft": np.fft.fft,
+    "ifft": np.fft.ifft,
+    "rfft": np.fft.rfft,
+    "irfft": np.fft.irfft,
+    "lgamma": special.gammaln,
+    "polygamma": lambda x, n: special.digamma(x) if n == 0 else polygamma(x, n),
+    "bessel_i": lambda x, n: special.iv(n, x),
+    "erfinv": special.erfinv,
+    "cummax": lambda x, axis=None: np.maximum.accumulate(x.ravel() if axis is None else x, axis=axis or 0),
+    "cummin": lambda x, axis=None: np.minimum.accumulate(x.ravel() if axis is None else x, axis=axis or 0),
+    "logcumsumexp": lambda x, axis=None: np.log(np.cumsum(np.exp(x), axis=axis)),
+    "einsum_pair": lambda x, y, subscripts: np.einsum(subscripts, x, y),
+    "nan_to_num": lambda x, copy=True, nan=0.0: np.nan_to_num(x, nan=nan),
     "sum_to": sum_to,
     "cast": lambda x, dtype: x.astype(dtype),
     "to_device": lambda x, device: x,

@@ -229,7 +229,10 @@ def test_layouts_give_the_same(case: Case) -> None:
             np.testing.assert_allclose(a, b, rtol=1e-13, atol=1e-15, err_msg=name)
 
 
-@params([case for case in DIFFERENTIABLE if any(a.ndim for a in case.function()[1])])
+LINEAR_ALGEBRA = {name for name, op in registry.items() if op.function.__module__.endswith("decompositions")} - {"norm2"}
+
+
+@params([c for c in DIFFERENTIABLE if c.op.name not in LINEAR_ALGEBRA and any(a.ndim for a in c.function()[1])])
 def test_broadcast_views_give_the_same_as_copies(case: Case) -> None:
     function, arrays = case.function()
     views = [np.broadcast_to(array[:1], array.shape) if array.ndim else array for array in arrays]
@@ -259,7 +262,11 @@ def test_dtypes(case: Case, dtype: str) -> None:
     ]
     low = case._replace(sample=sample._replace(args=tuple(cast)))
     function, arrays = low.function()
-    reference = numpy_function(case.op)
+    if case.op.name in LINEAR_ALGEBRA and dtype == "float16":
+        with pytest.raises(DTypeError, match=case.op.name):
+            function(*arrays)
+        return
+    reference = getattr(np.fft, case.op.name, None) or numpy_function(case.op)
     if case.op.returns is None:
         expected = np.asarray(reference(*cast, **sample.kwargs)).dtype if reference is not None else np.dtype(dtype)
         assert function(*arrays).dtype == expected
@@ -267,9 +274,10 @@ def test_dtypes(case: Case, dtype: str) -> None:
     value, gradients = value_and_gradients(function, arrays)
     assert [g.dtype for g in gradients] == [a.dtype for a in arrays]
     precise, precise_gradients = value_and_gradients(function, [array.astype(float) for array in arrays])
+    loss = 10 if case.op.name in LINEAR_ALGEBRA else 1  # conditions of the sampled matrices
     for got, want in zip([value, *gradients], [precise, *precise_gradients], strict=True):
         size = float(np.abs(want).max(initial=0))
-        np.testing.assert_allclose(got.astype(float), want, rtol=0, atol=TOLERANCE[dtype] * (1 + size))
+        np.testing.assert_allclose(got.astype(want.dtype), want, rtol=0, atol=loss * TOLERANCE[dtype] * (1 + size))
 
 
 def test_the_other_operand_may_have_another_dtype() -> None:

@@ -204,12 +204,18 @@ ELEMENTWISE = [op for op in registry.values() if op.kind == "elementwise"]
 def test_elementwise_ops_on_no_elements(op: Any, shape: tuple[int, ...]) -> None:
     dtype = bool if op.name.startswith(("bitwise", "invert")) else float
     arrays = [np.zeros(shape, bool if name == "condition" else dtype) for name in op.inputs]
-    out = op.public(*arrays)
+    if op.name == "ldexp":
+        arrays[1] = arrays[1].astype(int)
+    required = [1 for name in op.params if op.signature.parameters[name].default is op.signature.empty]
+    out = op.public(*arrays, *required)
     assert out.shape == shape
     if not any(rule is not None for rule in op.rules):
         return
-    tensors = [gg.asarray(a).requires_grad_() if a.dtype == float else a for a in arrays]
-    op.public(*tensors).sum().backward()
+    tensors = [
+        gg.asarray(a).requires_grad_() if a.dtype == float and rule is not None else a
+        for a, rule in zip(arrays, op.rules, strict=False)
+    ]
+    op.public(*tensors, *arrays[len(tensors) :], *required).sum().backward()
     for tensor in tensors:
         if isinstance(tensor, gg.Tensor):
             assert tensor.grad is not None

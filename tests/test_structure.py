@@ -29,6 +29,8 @@ LAYERS = [
     "tensor",
     "tree",
     "creation",
+    "linalg",
+    "fft",
     "protocols",
     "transforms",
     "derivatives",

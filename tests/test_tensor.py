@@ -438,8 +438,8 @@ def test_ufuncs_are_the_ops() -> None:
 
 def test_a_ufunc_without_a_rule_is_refused_by_name() -> None:
     x = leaf([0.5, 1.0])
-    with pytest.raises(gg.DTypeError, match=r"numpy\.nextafter has no rule(.|\n)*test_tensor\.py"):
-        np.nextafter(x, 1.0)
+    with pytest.raises(gg.DTypeError, match=r"numpy\.frexp has no rule(.|\n)*test_tensor\.py"):
+        np.frexp(x)
     with pytest.raises(gg.DTypeError, match=r"numpy\.add\.reduce has no rule"):
         np.add.reduce(x)
     with pytest.raises(gg.DTypeError, match=r"numpy\.add with out= has no rule"):

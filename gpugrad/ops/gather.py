@@ -1,0 +1,208 @@
+"""Picking and placing by indices and masks: NumPy's take and choose, PyTorch's gather and scatter (with `axis` for `dim`)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy
+
+from ..op import ArrayLike, as_tensor, raw
+from . import elementwise, indexing, shape
+
+
+def _integers(name: str, indices: Any, length: int) -> Any:
+    """Raw indices, checked: a wrong one must be an error on every device."""
+    index = numpy.asarray(raw(indices)) if not hasattr(raw(indices), "dtype") else raw(indices)
+    if index.dtype.kind not in "iu" and index.size:
+        raise TypeError(f"{name}: indices must be integers, got {index.dtype}")
+    if index.size and (index.min() < -length or index.max() >= length):
+        raise IndexError(f"{name}: indices must be in {-length}..{length - 1}, got {index.min()}..{index.max()}")
+    return index.astype(numpy.int64) if not index.size else index
+
+
+def take(a: ArrayLike, indices: Any, axis: int | None = None, mode: str = "raise") -> Any:
+    """Elements along an axis, of the flattened array if `axis` is None (`numpy.take`); modes raise, wrap and clip.
+
+    >>> import gpugrad as gg
+    >>> gg.take([1.0, 2.0, 3.0], [2, 0])
+    tensor([3., 1.])
+    """
+    x = as_tensor(a)
+    x, along = (shape.reshape(x, -1), 0) if axis is None else (x, axis)
+    n = x.shape[along]
+    index = numpy.asarray(raw(indices))
+    if mode == "wrap":
+        index = index % n
+    elif mode == "clip":
+        index = numpy.clip(index, 0, n - 1)
+    elif mode != "raise":
+        raise ValueError(f"take: mode must be 'raise', 'wrap' or 'clip', got {mode!r}")
+    index = _integers("take", index, n)
+    return indexing.getitem(x, (slice(None),) * (along % x.ndim) + (index,))
+
+
+def index_select(x: ArrayLike, axis: int, index: Any) -> Any:
+    """Slices along an axis (`torch.index_select`).
+
+    >>> import gpugrad as gg
+    >>> gg.index_select([[1.0, 2.0], [3.0, 4.0]], 1, [1, 1])
+    tensor([[2., 2.],
+            [4., 4.]])
+    """
+    return take(x, index, axis)
+
+
+def _grid(name: str, x: Any, axis: int, index: Any) -> tuple[Any, ...]:
+    """The full index that picks along one axis and runs along the others, as far as `index` does."""
+    index = _integers(name, index, x.shape[axis])
+    if index.ndim != x.ndim or any(index.shape[i] > n for i, n in enumerate(x.shape) if i != axis % x.ndim):
+        raise ValueError(f"{name}: an index of shape {index.shape} does not fit {x.shape} along axis {axis}")
+    grid = list(numpy.ogrid[tuple(slice(n) for n in index.shape)])
+    grid[axis % x.ndim] = index
+    return tuple(grid)
+
+
+def gather(x: ArrayLike, axis: int, index: Any) -> Any:
+    """``out[i, j] = x[index[i, j], j]`` for axis 0, and so on (`torch.gather`).
+
+    >>> import gpugrad as gg
+    >>> gg.gather([[1.0, 2.0], [3.0, 4.0]], 1, [[0, 0], [1, 0]])
+    tensor([[1., 1.],
+            [4., 3.]])
+    """
+    x = as_tensor(x)
+    return indexing.getitem(x, _grid("gather", x, axis, index))
+
+
+def _source(x: Any, src: Any, grid: tuple[Any, ...], axis: int) -> Any:
+    index = grid[axis % x.ndim]
+    source = as_tensor(src)
+    source = source.astype(x.dtype) if source.dtype != x.dtype else source
+    if source.ndim == 0:
+        return shape.broadcast_to(source, index.shape)
+    return indexing.getitem(source, tuple(slice(0, n) for n in index.shape))
+
+
+def scatter(x: ArrayLike, axis: int, index: Any, src: Any) -> Any:
+    """A copy of `x` with ``out[index[i, j], j] = src[i, j]`` for axis 0, and so on (`torch.scatter`).
+
+    >>> import gpugrad as gg
+    >>> gg.scatter(gg.zeros((1, 3)), 1, [[2, 0]], [[5.0, 6.0]])
+    tensor([[6., 0., 5.]])
+    """
+    x = as_tensor(x)
+    grid = _grid("scatter", x, axis, index)
+    return indexing.index_set(x, _source(x, src, grid, axis), grid)
+
+
+def scatter_add(x: ArrayLike, axis: int, index: Any, src: Any) -> Any:
+    """`x` with ``src[i, j]`` added at ``[index[i, j], j]`` for axis 0, and so on; repeats add up (`torch.scatter_add`).
+
+    >>> import gpugrad as gg
+    >>> gg.scatter_add(gg.zeros((1, 3)), 1, [[2, 2]], [[5.0, 6.0]])
+    tensor([[ 0.,  0., 11.]])
+    """
+    x = as_tensor(x)
+    grid = _grid("scatter_add", x, axis, index)
+    return elementwise.add(x, indexing.index_add_zeros(_source(x, src, grid, axis), grid, x.shape))
+
+
+def index_add(x: ArrayLike, axis: int, index: Any, source: ArrayLike, alpha: float = 1) -> Any:
+    """`x` with slices of `source`, times `alpha`, added along an axis (`torch.index_add`).
+
+    >>> import gpugrad as gg
+    >>> gg.index_add(gg.zeros(3), 0, [0, 0], [1.0, 2.0])
+    tensor([3., 0., 0.])
+    """
+    x, source = as_tensor(x), as_tensor(source)
+    where = (slice(None),) * (axis % x.ndim) + (_integers("index_add", index, x.shape[axis]),)
+    added = source if alpha == 1 else source * alpha
+    return elementwise.add(x, indexing.index_add_zeros(added, where, x.shape))
+
+
+def masked_fill(x: ArrayLike, mask: Any, value: ArrayLike) -> Any:
+    """`value` where the mask is true, else `x` (`torch.masked_fill`).
+
+    >>> import gpugrad as gg
+    >>> gg.masked_fill([1.0, 2.0], [True, False], 0.0)
+    tensor([0., 2.])
+    """
+    return elementwise.where(numpy.asarray(raw(mask), bool) if isinstance(mask, list) else mask, value, as_tensor(x))
+
+
+def masked_select(x: ArrayLike, mask: Any) -> Any:
+    """The elements where the mask is true, in one axis (`torch.masked_select`).
+
+    >>> import gpugrad as gg
+    >>> gg.masked_select([1.0, 2.0], [True, False])
+    tensor([1.])
+    """
+    x, mask = as_tensor(x), numpy.asarray(raw(mask), bool)
+    common = numpy.broadcast_shapes(x.shape, mask.shape)
+    return indexing.getitem(shape.broadcast_to(x, common), numpy.broadcast_to(mask, common))
+
+
+def compress(condition: Any, a: ArrayLike, axis: int | None = None) -> Any:
+    """Slices along an axis where a vector of conditions is true (`numpy.compress`).
+
+    >>> import gpugrad as gg
+    >>> gg.compress([True, False, True], [1.0, 2.0, 3.0])
+    tensor([1., 3.])
+    """
+    return take(a, numpy.flatnonzero(numpy.asarray(raw(condition))), axis)
+
+
+def extract(condition: Any, arr: ArrayLike) -> Any:
+    """The elements where a condition is true, in one axis (`numpy.extract`).
+
+    >>> import gpugrad as gg
+    >>> gg.extract([True, False], [1.0, 2.0])
+    tensor([1.])
+    """
+    return take(arr, numpy.flatnonzero(numpy.asarray(raw(condition))))
+
+
+def choose(a: Any, choices: Sequence[ArrayLike]) -> Any:
+    """Each element from the choice that `a` numbers (`numpy.choose`).
+
+    >>> import gpugrad as gg
+    >>> gg.choose([1, 0], [[1.0, 2.0], [10.0, 20.0]])
+    tensor([10.,  2.])
+    """
+    number = _integers("choose", a, len(choices))
+    out: Any = choices[-1]
+    for i in range(len(choices) - 2, -1, -1):
+        out = elementwise.where(number % len(choices) == i, choices[i], out)
+    return as_tensor(out)
+
+
+def select(condlist: Sequence[Any], choicelist: Sequence[ArrayLike], default: ArrayLike = 0) -> Any:
+    """Each element from the first choice whose condition is true (`numpy.select`).
+
+    >>> import gpugrad as gg
+    >>> gg.select([[True, False]], [[1.0, 2.0]], 9.0)
+    tensor([1., 9.])
+    """
+    if len(condlist) != len(choicelist):
+        raise ValueError(f"select: {len(condlist)} conditions for {len(choicelist)} choices")
+    out: Any = default
+    for condition, choice in zip(reversed(condlist), reversed(choicelist), strict=True):
+        out = elementwise.where(numpy.asarray(raw(condition), bool), choice, out)
+    return as_tensor(out)
+
+
+__all__ = [
+    "choose",
+    "compress",
+    "extract",
+    "gather",
+    "index_add",
+    "index_select",
+    "masked_fill",
+    "masked_select",
+    "scatter",
+    "scatter_add",
+    "select",
+    "take",
+]

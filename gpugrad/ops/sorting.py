@@ -1,0 +1,257 @@
+"""Order: sorting, selection, quantiles. Gradients go to the elements that were picked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy
+
+from ..op import ArrayLike, as_tensor, primitive, raw
+from . import comparison, elementwise, indexing, reduction, shape
+from .samples import array, calls, distinct
+
+
+@primitive(samples=calls(lambda rng: ((distinct(rng, 3, 4),), {"axis": 0}), lambda rng: ((distinct(rng, 3, 4),), {"axis": None})))
+def argsort(xp: Any, x: ArrayLike, axis: int | None = -1, kind: str | None = None, stable: bool | None = None) -> Any:
+    """Indices that sort (`numpy.argsort`), always stable.
+
+    >>> import gpugrad as gg
+    >>> gg.argsort([3.0, 1.0, 2.0])
+    tensor([1, 2, 0])
+    """
+    return xp.argsort(xp.asarray(x), axis=axis, kind="stable")
+
+
+@primitive(samples=calls(lambda rng: ((numpy.sort(array(rng, 5)), array(rng, 2, 3)), {"side": "right"})))
+def searchsorted(xp: Any, a: ArrayLike, v: ArrayLike, side: str = "left") -> Any:
+    """Where to insert `v` into the sorted `a` (`numpy.searchsorted`).
+
+    >>> import gpugrad as gg
+    >>> gg.searchsorted([1.0, 2.0, 3.0], 2.5)
+    tensor(2)
+    """
+    return xp.searchsorted(xp.asarray(a), xp.asarray(v), side)
+
+
+@primitive(samples=calls(lambda rng: ((distinct(rng, 3, 4) > 0,), {})))
+def count_nonzero(xp: Any, x: ArrayLike, axis: reduction.Axis = None, keepdims: bool = False) -> Any:
+    """How many elements are not zero (`numpy.count_nonzero`).
+
+    >>> import gpugrad as gg
+    >>> gg.count_nonzero([0.0, 1.0, 2.0])
+    tensor(2)
+    """
+    return xp.sum(xp.asarray(x) != 0, axis=axis, keepdims=keepdims)
+
+
+def _flat(x: Any, axis: int | None) -> tuple[Any, int]:
+    x = as_tensor(x)
+    return (shape.reshape(x, -1), 0) if axis is None or x.ndim == 0 else (x, axis)
+
+
+def sort(a: ArrayLike, axis: int | None = -1, kind: str | None = None, descending: bool = False) -> Any:
+    """Sorted along an axis, nan last (`numpy.sort`).
+
+    >>> import gpugrad as gg
+    >>> gg.sort([3.0, 1.0, 2.0])
+    tensor([1., 2., 3.])
+    """
+    x, along = _flat(a, axis)
+    order = raw(argsort(elementwise.negative(x) if descending else x, along))
+    return indexing.take_along_axis(x, order, along)
+
+
+class TopK(NamedTuple):
+    """What `topk` returns."""
+
+    values: Any
+    indices: Any
+
+
+def topk(x: ArrayLike, k: int, axis: int = -1, largest: bool = True) -> TopK:
+    """The `k` largest (or smallest) elements along an axis, in order, and where they are (`torch.topk`).
+
+    >>> import gpugrad as gg
+    >>> gg.topk([3.0, 1.0, 2.0], 2)
+    TopK(values=tensor([3., 2.]), indices=tensor([0, 2]))
+    """
+    x = as_tensor(x)
+    if not 0 <= k <= x.shape[axis]:
+        raise ValueError(f"topk: k must be in 0..{x.shape[axis]}, the length of axis {axis}; got {k}")
+    order = argsort(elementwise.negative(x) if largest else x, axis)
+    cut = (slice(None),) * (axis % x.ndim) + (slice(0, k),)
+    indices = indexing.getitem(order, cut)
+    return TopK(indexing.take_along_axis(x, raw(indices), axis), indices)
+
+
+def _sorted_last(a: Any, axis: reduction.Axis) -> tuple[Any, tuple[int, ...]]:
+    """The array with the reduced axes joined into a last one, and sorted along it; and its shape with those axes as ones."""
+    x = as_tensor(a)
+    kept = reduction.kept_shape(x.shape, axis)
+    if axis is None:
+        x = shape.reshape(x, -1)
+    else:
+        axes = tuple(i % x.ndim for i in ((axis,) if isinstance(axis, int) else axis))
+        rest = tuple(i for i in range(x.ndim) if i not in axes)
+        lengths = [x.shape[i] for i in rest]
+        x = shape.reshape(shape.transpose(x, (*rest, *axes)), (*lengths, int(numpy.prod([x.shape[i] for i in axes]))))
+    if x.dtype.kind not in "f":
+        x = x.astype("float64")
+    if x.shape[-1] == 0:
+        raise ValueError("quantile: there are no elements along the axis")
+    return sort(x), kept
+
+
+_PLACES: dict[str, Any] = {
+    "linear": lambda q, n: q * (n - 1),
+    "lower": lambda q, n: numpy.floor(q * (n - 1)),
+    "higher": lambda q, n: numpy.ceil(q * (n - 1)),
+    "nearest": lambda q, n: numpy.round(q * (n - 1)),
+    "midpoint": lambda q, n: (numpy.floor(q * (n - 1)) + numpy.ceil(q * (n - 1))) / 2,
+    "hazen": lambda q, n: numpy.clip(q * n - 0.5, 0, n - 1),
+    "weibull": lambda q, n: numpy.clip(q * (n + 1) - 1, 0, n - 1),
+    "median_unbiased": lambda q, n: numpy.clip(q * (n + 1 / 3) - 2 / 3, 0, n - 1),
+    "normal_unbiased": lambda q, n: numpy.clip(q * (n + 1 / 4) - 5 / 8, 0, n - 1),
+}
+
+
+def quantile(a: ArrayLike, q: Any, axis: reduction.Axis = None, method: str = "linear", keepdims: bool = False) -> Any:
+    """Quantiles over axes (`numpy.quantile`); differentiable by `a`. With nan among the elements, nan.
+
+    >>> import gpugrad as gg
+    >>> gg.quantile([1.0, 2.0, 3.0, 4.0], 0.5)
+    tensor(2.5)
+    """
+    if method not in _PLACES:
+        raise ValueError(f"quantile: method must be one of {', '.join(_PLACES)}, got {method!r}")
+    parts = numpy.asarray(raw(q), numpy.float64)
+    if parts.size and not (parts.min() >= 0 and parts.max() <= 1):
+        raise ValueError("quantile: q must be in [0, 1]")
+    x, kept = _sorted_last(a, axis)
+    n = x.shape[-1]
+    place = _PLACES[method](parts, n)
+    below = numpy.clip(numpy.floor(place), 0, n - 1).astype(int)
+    above = numpy.minimum(below + 1, n - 1)
+    share = (place - below).astype(x.dtype)
+    lower, upper = indexing.getitem(x, (Ellipsis, below)), indexing.getitem(x, (Ellipsis, above))
+    upper = elementwise.where(share == 0, 0.0, upper)  # or an infinite neighbour, times 0, would be nan
+    out = elementwise.add(elementwise.multiply(lower, 1 - share), elementwise.multiply(upper, share))
+    last = indexing.getitem(x, (Ellipsis, slice(n - 1, n)))
+    last = shape.reshape(last, (*last.shape[:-1], *(1,) * parts.ndim))
+    out = elementwise.where(comparison.isnan(last), last, out)
+    lead = out.ndim - parts.ndim
+    out = shape.moveaxis(out, tuple(range(lead, out.ndim)), tuple(range(parts.ndim)))
+    return shape.reshape(out, (*parts.shape, *kept)) if keepdims else out
+
+
+def percentile(a: ArrayLike, q: Any, axis: reduction.Axis = None, method: str = "linear", keepdims: bool = False) -> Any:
+    """`quantile` in per cent (`numpy.percentile`).
+
+    >>> import gpugrad as gg
+    >>> gg.percentile([1.0, 2.0, 3.0], 50)
+    tensor(2.)
+    """
+    return quantile(a, numpy.true_divide(raw(q), 100), axis, method, keepdims)
+
+
+def median(a: ArrayLike, axis: reduction.Axis = None, keepdims: bool = False) -> Any:
+    """Median over axes: of an even number, the mean of the middle two (`numpy.median`).
+
+    >>> import gpugrad as gg
+    >>> gg.median([3.0, 1.0, 2.0, 10.0])
+    tensor(2.5)
+    """
+    return quantile(a, 0.5, axis, "midpoint", keepdims)
+
+
+def nanmedian(a: ArrayLike, axis: reduction.Axis = None, keepdims: bool = False) -> Any:
+    """Median over axes of the numbers that are not nan (`numpy.nanmedian`).
+
+    >>> import gpugrad as gg
+    >>> gg.nanmedian([3.0, float("nan"), 1.0])
+    tensor(2.)
+    """
+    x, kept = _sorted_last(a, axis)
+    count = raw(reduction.sum(comparison.logical_not(comparison.isnan(x)), axis=-1, keepdims=True))
+    low, high = numpy.maximum(count - 1, 0) // 2, numpy.minimum(count // 2, x.shape[-1] - 1)
+    pair = [indexing.take_along_axis(x, index, -1) for index in (low, high)]
+    out = elementwise.multiply(elementwise.add(*pair), 0.5)
+    return shape.reshape(out, kept if keepdims else out.shape[:-1])
+
+
+# --- sets: values and indices without gradients -------------------------------------------------------------------
+
+
+def nonzero(a: ArrayLike) -> tuple[Any, ...]:
+    """Indices of the elements that are not zero, one array per axis (`numpy.nonzero`).
+
+    >>> import gpugrad as gg
+    >>> gg.nonzero([0.0, 2.0, 3.0])
+    (tensor([1, 2]),)
+    """
+    return tuple(as_tensor(index) for index in as_tensor(a)._array.nonzero())
+
+
+def flatnonzero(a: ArrayLike) -> Any:
+    """Indices into the flattened array of the elements that are not zero (`numpy.flatnonzero`).
+
+    >>> import gpugrad as gg
+    >>> gg.flatnonzero([[0.0, 2.0], [3.0, 0.0]])
+    tensor([1, 2])
+    """
+    return nonzero(shape.reshape(as_tensor(a), -1))[0]
+
+
+def argwhere(a: ArrayLike) -> Any:
+    """Indices of the elements that are not zero, one row each (`numpy.argwhere`).
+
+    >>> import gpugrad as gg
+    >>> gg.argwhere([[0.0, 2.0], [3.0, 0.0]])
+    tensor([[0, 1],
+            [1, 0]])
+    """
+    return shape.stack(nonzero(a), axis=1)
+
+
+def unique(ar: ArrayLike) -> Any:
+    """Sorted values without repeats (`numpy.unique`); the gradient goes to the first of each.
+
+    >>> import gpugrad as gg
+    >>> gg.unique([3.0, 1.0, 3.0])
+    tensor([1., 3.])
+    """
+    x = shape.reshape(as_tensor(ar), -1)
+    ordered = sort(x)
+    first = raw(ordered)[1:] != raw(ordered)[:-1]
+    keep = numpy.concatenate([numpy.ones(min(x.size, 1), bool), first])
+    return indexing.getitem(ordered, numpy.flatnonzero(keep))
+
+
+def partition(a: ArrayLike, kth: int | Sequence[int], axis: int | None = -1) -> Any:
+    """With the element that sorting would put there at place `kth`, smaller ones before it: sorted (`numpy.partition`).
+
+    >>> import gpugrad as gg
+    >>> gg.partition([3.0, 1.0, 2.0], 1)
+    tensor([1., 2., 3.])
+    """
+    return sort(a, axis)
+
+
+__all__ = [
+    "TopK",
+    "argsort",
+    "argwhere",
+    "count_nonzero",
+    "flatnonzero",
+    "median",
+    "nanmedian",
+    "nonzero",
+    "partition",
+    "percentile",
+    "quantile",
+    "searchsorted",
+    "sort",
+    "topk",
+    "unique",
+]

@@ -1,0 +1,305 @@
+"""Statistics composed of other ops: nan-aware reductions, averages, covariances, differences, convolutions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy
+
+from ..op import ArrayLike, as_tensor, raw
+from . import comparison, complex_numbers, elementwise, indexing, linalg, manipulation, reduction, scan, shape
+from .reduction import Axis
+
+
+def ptp(a: ArrayLike, axis: Axis = None, keepdims: bool = False) -> Any:
+    """Largest minus smallest element over axes (`numpy.ptp`).
+
+    >>> import gpugrad as gg
+    >>> gg.ptp([3.0, 1.0, 2.0])
+    tensor(2.)
+    """
+    return elementwise.subtract(reduction.max(a, axis, keepdims), reduction.min(a, axis, keepdims))
+
+
+def _filled(a: ArrayLike, value: float) -> tuple[Any, Any]:
+    """The array with `value` for nan, and where it was."""
+    x = as_tensor(a)
+    missing = comparison.isnan(x)
+    return elementwise.where(missing, value, x), missing
+
+
+def nansum(a: ArrayLike, axis: Axis = None, keepdims: bool = False) -> Any:
+    """Sum over axes, nan as 0 (`numpy.nansum`).
+
+    >>> import gpugrad as gg
+    >>> gg.nansum([1.0, float("nan"), 2.0])
+    tensor(3.)
+    """
+    return reduction.sum(_filled(a, 0.0)[0], axis, keepdims)
+
+
+def nanprod(a: ArrayLike, axis: Axis = None, keepdims: bool = False) -> Any:
+    """Product over axes, nan as 1 (`numpy.nanprod`).
+
+    >>> import gpugrad as gg
+    >>> gg.nanprod([2.0, float("nan"), 3.0])
+    tensor(6.)
+    """
+    return scan.prod(_filled(a, 1.0)[0], axis, keepdims)
+
+
+def nancumsum(a: ArrayLike, axis: int | None = None) -> Any:
+    """Running sums, nan as 0 (`numpy.nancumsum`).
+
+    >>> import gpugrad as gg
+    >>> gg.nancumsum([1.0, float("nan"), 2.0])
+    tensor([1., 1., 3.])
+    """
+    return scan.cumsum(_filled(a, 0.0)[0], axis)
+
+
+def nancumprod(a: ArrayLike, axis: int | None = None) -> Any:
+    """Running products, nan as 1 (`numpy.nancumprod`).
+
+    >>> import gpugrad as gg
+    >>> gg.nancumprod([2.0, float("nan"), 3.0])
+    tensor([2., 2., 6.])
+    """
+    return scan.cumprod(_filled(a, 1.0)[0], axis)
+
+
+def _present(missing: Any, axis: Axis, keepdims: bool, dtype: Any) -> Any:
+    return shape.cast(reduction.sum(comparison.logical_not(missing), axis, keepdims), dtype)
+
+
+def nanmean(a: ArrayLike, axis: Axis = None, keepdims: bool = False) -> Any:
+    """Mean over axes of the numbers that are not nan (`numpy.nanmean`).
+
+    >>> import gpugrad as gg
+    >>> gg.nanmean([1.0, float("nan"), 3.0])
+    tensor(2.)
+    """
+    x, missing = _filled(a, 0.0)
+    return elementwise.divide(reduction.sum(x, axis, keepdims), _present(missing, axis, keepdims, x.dtype))
+
+
+def nanvar(a: ArrayLike, axis: Axis = None, ddof: float = 0, keepdims: bool = False) -> Any:
+    """Variance over axes of the numbers that are not nan (`numpy.nanvar`).
+
+    >>> import gpugrad as gg
+    >>> gg.nanvar([1.0, float("nan"), 3.0])
+    tensor(1.)
+    """
+    x, missing = _filled(a, 0.0)
+    centred = elementwise.where(missing, 0.0, x - nanmean(a, axis, True))
+    return elementwise.divide(
+        reduction.sum(complex_numbers.real(centred * complex_numbers.conjugate(centred)), axis, keepdims),
+        _present(missing, axis, keepdims, x.dtype) - ddof,
+    )
+
+
+def nanstd(a: ArrayLike, axis: Axis = None, ddof: float = 0, keepdims: bool = False) -> Any:
+    """Standard deviation over axes of the numbers that are not nan (`numpy.nanstd`).
+
+    >>> import gpugrad as gg
+    >>> gg.nanstd([1.0, float("nan"), 3.0])
+    tensor(1.)
+    """
+    return elementwise.sqrt(nanvar(a, axis, ddof, keepdims))
+
+
+def _nan_extremum(a: ArrayLike, reduce: Any, empty: float, axis: Axis, keepdims: bool) -> Any:
+    x, missing = _filled(a, empty)
+    return elementwise.where(reduction.all(missing, axis, keepdims), numpy.nan, reduce(x, axis, keepdims))
+
+
+def nanmax(a: ArrayLike, axis: Axis = None, keepdims: bool = False) -> Any:
+    """Largest of the numbers that are not nan, over axes (`numpy.nanmax`).
+
+    >>> import gpugrad as gg
+    >>> gg.nanmax([1.0, float("nan"), 3.0])
+    tensor(3.)
+    """
+    return _nan_extremum(a, reduction.max, -numpy.inf, axis, keepdims)
+
+
+def nanmin(a: ArrayLike, axis: Axis = None, keepdims: bool = False) -> Any:
+    """Smallest of the numbers that are not nan, over axes (`numpy.nanmin`).
+
+    >>> import gpugrad as gg
+    >>> gg.nanmin([1.0, float("nan"), 3.0])
+    tensor(1.)
+    """
+    return _nan_extremum(a, reduction.min, numpy.inf, axis, keepdims)
+
+
+def average(a: ArrayLike, axis: Axis = None, weights: Any = None, keepdims: bool = False) -> Any:
+    """Weighted mean over axes, differentiable by the weights too (`numpy.average`).
+
+    >>> import gpugrad as gg
+    >>> gg.average([1.0, 2.0], weights=[3.0, 1.0])
+    tensor(1.25)
+    """
+    if weights is None:
+        return reduction.mean(a, axis, keepdims)
+    x, w = as_tensor(a), as_tensor(weights)
+    if w.shape != x.shape:
+        if not isinstance(axis, int) or w.ndim != 1 or w.shape[0] != x.shape[axis]:
+            raise ValueError(f"average: weights of shape {w.shape} fit neither the array {x.shape} nor its axis {axis}")
+        w = shape.reshape(w, [w.shape[0] if i == axis % x.ndim else 1 for i in range(x.ndim)])
+        w = shape.broadcast_to(w, x.shape)
+    return elementwise.divide(reduction.sum(x * w, axis, keepdims), reduction.sum(w, axis, keepdims))
+
+
+def cov(m: ArrayLike, y: Any = None, rowvar: bool = True, bias: bool = False, ddof: int | None = None) -> Any:
+    """Covariance matrix: variables are rows, observations columns (`numpy.cov`).
+
+    >>> import gpugrad as gg
+    >>> gg.cov([[1.0, 2.0, 3.0], [3.0, 2.0, 1.0]])
+    tensor([[ 1., -1.],
+            [-1.,  1.]])
+    """
+    rows = [manipulation.atleast_2d(v) for v in ((m,) if y is None else (m, y))]
+    rows = [row.T if not rowvar and row.shape[0] != 1 else row for row in rows]
+    x = shape.concatenate(rows, 0)
+    x = x - reduction.mean(x, 1, True)
+    freedom = x.shape[1] - ((0 if bias else 1) if ddof is None else ddof)
+    return shape.squeeze(linalg.matmul(x, complex_numbers.conjugate(x.T)) / freedom)
+
+
+def corrcoef(x: ArrayLike, y: Any = None, rowvar: bool = True) -> Any:
+    """Correlation coefficients of variables in rows (`numpy.corrcoef`).
+
+    >>> import gpugrad as gg
+    >>> gg.corrcoef([[1.0, 2.0, 3.0], [3.0, 2.0, 1.0]])
+    tensor([[ 1., -1.],
+            [-1.,  1.]])
+    """
+    c = cov(x, y, rowvar)
+    if c.ndim == 0:
+        return c / c
+    scale = elementwise.sqrt(complex_numbers.real(manipulation.diagonal(c)))
+    return c / (shape.expand_dims(scale, 1) * scale)
+
+
+def _along(a: Any, axis: int, part: slice) -> Any:
+    return indexing.getitem(a, (slice(None),) * (axis % a.ndim) + (part,))
+
+
+def trapezoid(y: ArrayLike, x: Any = None, dx: float = 1.0, axis: int = -1) -> Any:
+    """Integral by the trapezoid rule (`numpy.trapezoid`).
+
+    >>> import gpugrad as gg
+    >>> gg.trapezoid([1.0, 2.0, 3.0])
+    tensor(4.)
+    """
+    y = as_tensor(y)
+    step: Any = dx
+    if x is not None:
+        step = manipulation.diff(x)
+        if step.ndim == 1:
+            step = shape.reshape(step, [step.shape[0] if i == axis % y.ndim else 1 for i in range(y.ndim)])
+    pairs = _along(y, axis, slice(1, None)) + _along(y, axis, slice(None, -1))
+    return reduction.sum(pairs * step * 0.5, axis)
+
+
+def gradient(f: ArrayLike, spacing: float = 1.0, axis: int | None = None) -> Any:
+    """Central differences along an axis, one-sided at the ends; a list over all axes if `axis` is None (`numpy.gradient`).
+
+    >>> import gpugrad as gg
+    >>> gg.gradient([1.0, 4.0, 9.0])
+    tensor([3., 4., 5.])
+    """
+    f = as_tensor(f)
+    if axis is None:
+        parts = [gradient(f, spacing, i) for i in range(f.ndim)]
+        return parts[0] if len(parts) == 1 else tuple(parts)
+    if f.shape[axis] < 2:
+        raise ValueError(f"gradient: axis {axis} must have at least 2 elements, has {f.shape[axis]}")
+    inner = (_along(f, axis, slice(2, None)) - _along(f, axis, slice(None, -2))) * 0.5
+    first = _along(f, axis, slice(1, 2)) - _along(f, axis, slice(0, 1))
+    last = _along(f, axis, slice(-1, None)) - _along(f, axis, slice(-2, -1))
+    return shape.concatenate([first, inner, last], axis) / spacing
+
+
+def interp(x: ArrayLike, xp: Any, fp: ArrayLike, left: Any = None, right: Any = None) -> Any:
+    """Piecewise linear interpolation, differentiable by `x` and `fp` (`numpy.interp`).
+
+    >>> import gpugrad as gg
+    >>> gg.interp(1.5, [1.0, 2.0], [10.0, 20.0])
+    tensor(15.)
+    """
+    x, values, knots = as_tensor(x), as_tensor(fp), as_tensor(xp)
+    at = raw(x)
+    cell = numpy.clip(numpy.searchsorted(raw(knots), at, side="right") - 1, 0, max(knots.shape[0] - 2, 0))
+    k0, k1 = indexing.getitem(knots, cell), indexing.getitem(knots, numpy.minimum(cell + 1, knots.shape[0] - 1))
+    f0, f1 = indexing.getitem(values, cell), indexing.getitem(values, numpy.minimum(cell + 1, knots.shape[0] - 1))
+    inside = elementwise.clip(x, raw(knots)[0], raw(knots)[-1])
+    width = elementwise.where(k1 == k0, 1.0, k1 - k0)
+    out = f0 + (inside - k0) / width * (f1 - f0)
+    for beyond, value in ((x < knots[0], left), (x > knots[-1], right)):
+        out = out if value is None else elementwise.where(beyond, value, out)
+    return out
+
+
+def convolve(a: ArrayLike, v: ArrayLike, mode: str = "full") -> Any:
+    """Discrete convolution of two vectors (`numpy.convolve`), as a product with a matrix of windows.
+
+    >>> import gpugrad as gg
+    >>> gg.convolve([1.0, 2.0], [1.0, 1.0])
+    tensor([1., 3., 2.])
+    """
+    a, v = as_tensor(a), as_tensor(v)
+    if a.ndim != 1 or v.ndim != 1 or a.size == 0 or v.size == 0:
+        raise ValueError(f"convolve: two vectors that are not empty are needed, got shapes {a.shape} and {v.shape}")
+    if mode not in ("full", "same", "valid"):
+        raise ValueError(f"convolve: mode must be 'full', 'same' or 'valid', got {mode!r}")
+    if v.size > a.size:
+        a, v = v, a
+    n, m = a.size, v.size
+    padded = manipulation.pad(a, m - 1)
+    windows = numpy.arange(n + m - 1)[:, None] + numpy.arange(m)
+    full = linalg.matmul(indexing.getitem(padded, windows), indexing.getitem(v, slice(None, None, -1)))
+    if mode == "full":
+        return full
+    if mode == "valid":
+        return indexing.getitem(full, slice(m - 1, n))
+    return indexing.getitem(full, slice((m - 1) // 2, (m - 1) // 2 + n))
+
+
+def correlate(a: ArrayLike, v: ArrayLike, mode: str = "valid") -> Any:
+    """Cross-correlation of two vectors (`numpy.correlate`).
+
+    >>> import gpugrad as gg
+    >>> gg.correlate([1.0, 2.0, 3.0], [0.0, 1.0])
+    tensor([2., 3.])
+    """
+    flipped = complex_numbers.conjugate(indexing.getitem(as_tensor(v), slice(None, None, -1)))
+    out = convolve(a, flipped, mode)
+    if mode == "same" and flipped.size > as_tensor(a).size and flipped.size % 2 == 0:
+        full = convolve(a, flipped, "full")
+        start = (as_tensor(a).size) // 2
+        return indexing.getitem(full, slice(start, start + flipped.size))
+    return out
+
+
+__all__ = [
+    "average",
+    "convolve",
+    "corrcoef",
+    "correlate",
+    "cov",
+    "gradient",
+    "interp",
+    "nancumprod",
+    "nancumsum",
+    "nanmax",
+    "nanmean",
+    "nanmin",
+    "nanprod",
+    "nanstd",
+    "nansum",
+    "nanvar",
+    "ptp",
+    "trapezoid",
+]
