@@ -25,6 +25,7 @@ from .backend import device_count as device_count
 from .backend import float32_matmul_precision as float32_matmul_precision
 from .backend import set_default_dtype as set_default_dtype
 from .backend import set_float32_matmul_precision as set_float32_matmul_precision
+from .checkpoint import checkpoint as checkpoint
 from .creation import arange as arange
 from .creation import empty as empty
 from .creation import eye as eye

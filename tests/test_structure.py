@@ -39,6 +39,7 @@ LAYERS = [
     "nn",
     "optim",
     "amp",
+    "checkpoint",
     "data",
     "testing",
 ]
