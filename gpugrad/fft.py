@@ -9,6 +9,7 @@ import numpy
 
 from .op import ArrayLike, as_tensor
 from .ops import complex_numbers, manipulation
+from .ops.axes import axes_of
 from .ops.fourier import fft, ifft, irfft, rfft
 
 __all__ = [
@@ -162,7 +163,7 @@ def ihfft(a: ArrayLike, n: int | None = None, axis: int = -1, norm: str | None =
 
 
 def _shifts(x: Any, axes: Any, sign: int) -> tuple[list[int], list[int]]:
-    places = range(x.ndim) if axes is None else (axes,) if isinstance(axes, int) else axes
+    places = axes_of(axes, x.ndim)
     lengths = [x.shape[i] for i in places]
     return [n // 2 if sign > 0 else -(n // 2) for n in lengths], list(places)
 

@@ -14,6 +14,7 @@ import numpy
 
 from .op import ArrayLike, as_tensor, raw
 from .ops import elementwise, indexing, reduction, shape
+from .ops.axes import kept_shape
 from .ops.decompositions import (
     EighResult,
     EigResult,
@@ -339,7 +340,7 @@ def norm(x: ArrayLike, ord: Any = None, axis: Any = None, keepdims: bool = False
     out = matrix_norm(shape.moveaxis(x, axes, (-2, -1)), False, ord)
     if not keepdims:
         return out
-    return shape.reshape(out, reduction.kept_shape(x.shape, axes))
+    return shape.reshape(out, kept_shape(x.shape, axes))
 
 
 def cond(x: ArrayLike, p: Any = None) -> Any:

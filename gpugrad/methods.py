@@ -9,7 +9,7 @@ from numpy.typing import DTypeLike
 
 from .op import apply, registry
 from .ops import activation, comparison, elementwise, linalg, reduction, shape
-from .ops.reduction import Axis
+from .ops.axes import Axis
 
 if TYPE_CHECKING:
     from .tensor import Tensor

@@ -10,6 +10,7 @@ import numpy
 from ..backend import real_only
 from ..errors import ShapeError
 from ..op import ArrayLike, elementwise_function, fused, primitive
+from .axes import axis_of
 from .samples import array, calls, distinct, unary
 
 _zeros: dict[tuple[tuple[int, ...], Any], Any] = {}
@@ -222,7 +223,7 @@ def maxout(F: Any, x: ArrayLike, pieces: int, axis: int = -1) -> Any:
     >>> gg.maxout(gg.tensor([1.0, 3.0, 2.0, -1.0]), 2)
     tensor([3., 2.])
     """
-    axis %= x.ndim
+    axis = axis_of(axis, x.ndim)
     if x.shape[axis] % pieces:
         raise ShapeError(f"maxout: axis {axis} of {x.shape} cannot be cut into runs of {pieces}")
     split = (*x.shape[:axis], x.shape[axis] // pieces, pieces, *x.shape[axis + 1 :])

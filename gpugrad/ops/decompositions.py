@@ -373,7 +373,7 @@ def qr_reduced(xp: Any, a: ArrayLike) -> Any:
 
 
 def _norm_rule(F: Any, t: Any, x: Any, out: Any, axis: Any) -> Any:
-    from .reduction import kept_shape
+    from .axes import kept_shape
 
     kept = kept_shape(x.shape, axis)
     flat = out == 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..op import ArrayLike, linear
+from .axes import axis_of, cut
 from .samples import array, calls, complex_array
 
 
@@ -13,11 +14,11 @@ def _fitted(F: Any, x: Any, n: int, axis: int) -> Any:
     have = x.shape[axis]
     if have == n:
         return x
-    before: tuple[slice, ...] = (slice(None),) * (axis % x.ndim)
     if have > n:
-        return F.getitem(x, (*before, slice(0, n)))
-    full = tuple(n if i == axis % x.ndim else m for i, m in enumerate(x.shape))
-    return F.index_add_zeros(x, (*before, slice(0, have)), full)
+        return F.getitem(x, cut(x.ndim, axis, slice(0, n)))
+    along = axis_of(axis, x.ndim)
+    full = tuple(n if i == along else m for i, m in enumerate(x.shape))
+    return F.index_add_zeros(x, cut(x.ndim, axis, slice(0, have)), full)
 
 
 def _fft_transpose(F: Any, t: Any, x_shape: tuple[int, ...], n: int | None, axis: int, norm: str | None) -> Any:
@@ -86,8 +87,7 @@ def _irfft_transpose(F: Any, t: Any, x_shape: tuple[int, ...], n: int | None, ax
     length = t.shape[axis]
     opposite = {None: "forward", "backward": "forward", "ortho": "ortho", "forward": "backward"}[norm]
     half = F.conjugate(F.rfft(t, length, axis, opposite))
-    before: tuple[slice, ...] = (slice(None),) * (axis % t.ndim)
-    inner = (*before, slice(1, (length + 1) // 2))  # all but the first, and of an even length the last, stand for two
+    inner = cut(t.ndim, axis, slice(1, (length + 1) // 2))  # all but the first, and of an even length the last, stand for two
     half = half + F.index_add_zeros(F.getitem(half, inner), inner, half.shape)
     return _fitted(F, half, x_shape[axis], axis)
 

@@ -9,6 +9,7 @@ import numpy
 
 from ..op import ArrayLike, as_tensor, raw
 from . import elementwise, indexing, shape
+from .axes import axis_of, cut
 
 
 def _integers(name: str, indices: Any, length: int) -> Any:
@@ -30,7 +31,7 @@ def take(a: ArrayLike, indices: Any, axis: int | None = None, mode: str = "raise
     """
     x = as_tensor(a)
     x, along = (shape.reshape(x, -1), 0) if axis is None else (x, axis)
-    n = x.shape[along]
+    n = x.shape[axis_of(along, x.ndim)]
     index = numpy.asarray(raw(indices))
     if mode == "wrap":
         index = index % n
@@ -39,7 +40,7 @@ def take(a: ArrayLike, indices: Any, axis: int | None = None, mode: str = "raise
     elif mode != "raise":
         raise ValueError(f"take: mode must be 'raise', 'wrap' or 'clip', got {mode!r}")
     index = _integers("take", index, n)
-    return indexing.getitem(x, (slice(None),) * (along % x.ndim) + (index,))
+    return indexing.getitem(x, cut(x.ndim, along, index))
 
 
 def index_select(x: ArrayLike, axis: int, index: Any) -> Any:
@@ -55,11 +56,12 @@ def index_select(x: ArrayLike, axis: int, index: Any) -> Any:
 
 def _grid(name: str, x: Any, axis: int, index: Any) -> tuple[Any, ...]:
     """The full index that picks along one axis and runs along the others, as far as `index` does."""
-    index = _integers(name, index, x.shape[axis])
-    if index.ndim != x.ndim or any(index.shape[i] > n for i, n in enumerate(x.shape) if i != axis % x.ndim):
+    along = axis_of(axis, x.ndim)
+    index = _integers(name, index, x.shape[along])
+    if index.ndim != x.ndim or any(index.shape[i] > n for i, n in enumerate(x.shape) if i != along):
         raise ValueError(f"{name}: an index of shape {index.shape} does not fit {x.shape} along axis {axis}")
     grid = list(numpy.ogrid[tuple(slice(n) for n in index.shape)])
-    grid[axis % x.ndim] = index
+    grid[along] = index
     return tuple(grid)
 
 
@@ -76,7 +78,7 @@ def gather(x: ArrayLike, axis: int, index: Any) -> Any:
 
 
 def _source(x: Any, src: Any, grid: tuple[Any, ...], axis: int) -> Any:
-    index = grid[axis % x.ndim]
+    index = grid[axis_of(axis, x.ndim)]
     source = as_tensor(src)
     source = source.astype(x.dtype) if source.dtype != x.dtype else source
     if source.ndim == 0:
@@ -116,7 +118,7 @@ def index_add(x: ArrayLike, axis: int, index: Any, source: ArrayLike, alpha: flo
     tensor([3., 0., 0.])
     """
     x, source = as_tensor(x), as_tensor(source)
-    where = (slice(None),) * (axis % x.ndim) + (_integers("index_add", index, x.shape[axis]),)
+    where = cut(x.ndim, axis, _integers("index_add", index, x.shape[axis_of(axis, x.ndim)]))
     added = source if alpha == 1 else source * alpha
     return elementwise.add(x, indexing.index_add_zeros(added, where, x.shape))
 

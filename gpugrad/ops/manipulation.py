@@ -11,15 +11,8 @@ import numpy
 
 from ..op import ArrayLike, as_tensor, linear, raw
 from . import comparison, elementwise, indexing, reduction, shape
+from .axes import axes_of, axis_of, cut
 from .samples import array, calls
-
-
-def _at(ndim: int, axis: int, part: Any) -> tuple[Any, ...]:
-    """An index that picks from one axis."""
-    if not -ndim <= axis < ndim:
-        raise IndexError(f"axis {axis} is out of bounds for an array with {ndim} axes")
-    return (slice(None),) * (axis % ndim) + (part,)
-
 
 # --- more axes ----------------------------------------------------------------------------------------------------
 
@@ -182,7 +175,7 @@ def array_split(ary: ArrayLike, indices_or_sections: Any, axis: int = 0) -> list
     [tensor([1., 2.]), tensor([3.])]
     """
     x = as_tensor(ary)
-    n = x.shape[axis]
+    n = x.shape[axis_of(axis, x.ndim)]
     if isinstance(indices_or_sections, int | numpy.integer):
         if indices_or_sections < 1:
             raise ValueError(f"array_split: there must be at least 1 part, got {indices_or_sections}")
@@ -191,7 +184,7 @@ def array_split(ary: ArrayLike, indices_or_sections: Any, axis: int = 0) -> list
         cuts = [0, *numpy.cumsum(sizes).tolist()]
     else:
         cuts = [0, *(int(i) for i in indices_or_sections), n]
-    return [indexing.getitem(x, _at(x.ndim, axis, slice(a, b))) for a, b in itertools.pairwise(cuts)]
+    return [indexing.getitem(x, cut(x.ndim, axis, slice(a, b))) for a, b in itertools.pairwise(cuts)]
 
 
 def split(ary: ArrayLike, indices_or_sections: Any, axis: int = 0) -> list[Any]:
@@ -201,7 +194,8 @@ def split(ary: ArrayLike, indices_or_sections: Any, axis: int = 0) -> list[Any]:
     >>> gg.split([1.0, 2.0, 3.0, 4.0], 2)
     [tensor([1., 2.]), tensor([3., 4.])]
     """
-    n = as_tensor(ary).shape[axis]
+    x = as_tensor(ary)
+    n = x.shape[axis_of(axis, x.ndim)]
     if isinstance(indices_or_sections, int | numpy.integer) and n % int(indices_or_sections):
         raise ValueError(f"split: {n} elements cannot be cut into {indices_or_sections} equal parts; use array_split")
     return array_split(ary, indices_or_sections, axis)
@@ -245,7 +239,7 @@ def unstack(x: ArrayLike, axis: int = 0) -> tuple[Any, ...]:
     (tensor([1., 2.]), tensor([3., 4.]))
     """
     x = as_tensor(x)
-    return tuple(indexing.getitem(x, _at(x.ndim, axis, i)) for i in range(x.shape[axis]))
+    return tuple(indexing.getitem(x, cut(x.ndim, axis, i)) for i in range(x.shape[axis_of(axis, x.ndim)]))
 
 
 def delete(arr: ArrayLike, obj: Any, axis: int | None = None) -> Any:
@@ -257,8 +251,8 @@ def delete(arr: ArrayLike, obj: Any, axis: int | None = None) -> Any:
     """
     x = as_tensor(arr)
     x, along = (shape.reshape(x, -1), 0) if axis is None else (x, axis)
-    kept = numpy.delete(numpy.arange(x.shape[along]), raw(obj))
-    return indexing.getitem(x, _at(x.ndim, along, kept))
+    kept = numpy.delete(numpy.arange(x.shape[axis_of(along, x.ndim)]), raw(obj))
+    return indexing.getitem(x, cut(x.ndim, along, kept))
 
 
 # --- repeating ----------------------------------------------------------------------------------------------------
@@ -290,16 +284,10 @@ def repeat(a: ArrayLike, repeats: Any, axis: int | None = None) -> Any:
     """
     x = as_tensor(a)
     x, along = (shape.reshape(x, -1), 0) if axis is None else (x, axis)
-    return indexing.getitem(x, _at(x.ndim, along, numpy.repeat(numpy.arange(x.shape[along]), raw(repeats))))
+    return indexing.getitem(x, cut(x.ndim, along, numpy.repeat(numpy.arange(x.shape[axis_of(along, x.ndim)]), raw(repeats))))
 
 
 # --- order along axes ---------------------------------------------------------------------------------------------
-
-
-def _axes(axis: Any, ndim: int) -> tuple[int, ...]:
-    if axis is None:
-        return tuple(range(ndim))
-    return tuple(int(a) % ndim for a in ((axis,) if isinstance(axis, int | numpy.integer) else axis))
 
 
 def flip(m: ArrayLike, axis: Any = None) -> Any:
@@ -310,7 +298,7 @@ def flip(m: ArrayLike, axis: Any = None) -> Any:
     tensor([2., 1.])
     """
     x = as_tensor(m)
-    turned = _axes(axis, x.ndim)
+    turned = axes_of(axis, x.ndim)
     return indexing.getitem(x, tuple(slice(None, None, -1 if i in turned else None) for i in range(x.ndim)))
 
 
@@ -362,13 +350,13 @@ def roll(a: ArrayLike, shift: Any, axis: Any = None) -> Any:
     x = as_tensor(a)
     if axis is None:
         return shape.reshape(roll(shape.reshape(x, -1), shift, 0), x.shape)
-    axes = _axes(axis, x.ndim)
+    axes = axes_of(axis, x.ndim)
     shifts = (shift,) * len(axes) if isinstance(shift, int | numpy.integer) else tuple(shift)
     for along, by in zip(axes, shifts, strict=True):
         n = x.shape[along]
-        cut = (-int(by)) % n if n else 0
-        if cut:
-            ends = [indexing.getitem(x, _at(x.ndim, along, part)) for part in (slice(cut, None), slice(0, cut))]
+        start = (-int(by)) % n if n else 0
+        if start:
+            ends = [indexing.getitem(x, cut(x.ndim, along, part)) for part in (slice(start, None), slice(0, start))]
             x = shape.concatenate(ends, along)
     return x
 
@@ -514,14 +502,14 @@ def diff(a: ArrayLike, n: int = 1, axis: int = -1, prepend: Any = None, append: 
         end = as_tensor(value)
         if end.ndim:
             return end
-        return shape.broadcast_to(end, tuple(1 if i == axis % x.ndim else m for i, m in enumerate(x.shape)))
+        return shape.broadcast_to(end, tuple(1 if i == axis_of(axis, x.ndim) else m for i, m in enumerate(x.shape)))
 
     ends = [fitted(prepend)] if prepend is not None else []
     ends += [x]
     ends += [fitted(append)] if append is not None else []
     x = shape.concatenate(ends, axis) if len(ends) > 1 else x
     for _ in range(n):
-        later, earlier = (indexing.getitem(x, _at(x.ndim, axis, part)) for part in (slice(1, None), slice(None, -1)))
+        later, earlier = (indexing.getitem(x, cut(x.ndim, axis, part)) for part in (slice(1, None), slice(None, -1)))
         x = comparison.not_equal(later, earlier) if x.dtype == bool else elementwise.subtract(later, earlier)
     return x
 
@@ -554,7 +542,7 @@ def pad(array: ArrayLike, pad_width: Any, mode: str = "constant", constant_value
     for axis, (before, after) in enumerate(widths.tolist()):
         if before or after:
             places = numpy.pad(numpy.arange(x.shape[axis]), (before, after), mode=mode)  # type: ignore[call-overload]
-            x = indexing.getitem(x, _at(x.ndim, axis, places))
+            x = indexing.getitem(x, cut(x.ndim, axis, places))
     return x
 
 

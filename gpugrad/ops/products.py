@@ -11,6 +11,7 @@ import numpy
 
 from ..op import ArrayLike, as_tensor, multilinear
 from . import complex_numbers, elementwise, indexing, linalg, manipulation, reduction, shape
+from .axes import axes_of, axis_of
 from .samples import array, calls
 
 # --- einsum -------------------------------------------------------------------------------------------------------
@@ -91,6 +92,9 @@ def _without_repeats(x: Any, term: str) -> tuple[Any, str]:
     for letter in dict.fromkeys(term):
         while term.count(letter) > 1:
             first, second = term.index(letter), term.rindex(letter)
+            if x.shape[first] != x.shape[second]:
+                lengths = sorted((x.shape[first], x.shape[second]))
+                raise ValueError(f"einsum: the letter {letter!r} stands for axes of length {lengths[0]} and {lengths[1]}")
             x = manipulation.diagonal(x, 0, first, second)
             term = "".join(c for i, c in enumerate(term) if i not in (first, second)) + letter
     return x, term
@@ -188,7 +192,7 @@ def tensordot(a: ArrayLike, b: ArrayLike, axes: Any = 2) -> Any:
         left, right = tuple(range(a.ndim - axes, a.ndim)), tuple(range(axes))
     else:
         left, right = (tuple(x) if isinstance(x, Sequence) else (x,) for x in axes)
-        left, right = tuple(i % a.ndim for i in left), tuple(i % b.ndim for i in right)
+        left, right = axes_of(left, a.ndim), axes_of(right, b.ndim)
     if [a.shape[i] for i in left] != [b.shape[i] for i in right]:
         raise ValueError(f"tensordot: axes {left} of shape {a.shape} and {right} of shape {b.shape} differ in length")
     keep_a = tuple(i for i in range(a.ndim) if i not in left)
@@ -242,7 +246,7 @@ def vecdot(x1: ArrayLike, x2: ArrayLike, axis: int = -1) -> Any:
     """
     x, y = as_tensor(x1), as_tensor(x2)
     x = complex_numbers.conjugate(x) if x.dtype.kind == "c" else x
-    if x.shape[axis] != y.shape[axis]:
+    if x.shape[axis_of(axis, x.ndim)] != y.shape[axis_of(axis, y.ndim)]:
         raise ValueError(f"vecdot: axis {axis} has length {x.shape[axis]} in x1 and {y.shape[axis]} in x2")
     x, y = (shape.moveaxis(v, axis, -1) for v in (x, y))
     return indexing.getitem(linalg.matmul(shape.expand_dims(x, -2), shape.expand_dims(y, -1)), (Ellipsis, 0, 0))
@@ -293,7 +297,7 @@ def cross(a: ArrayLike, b: ArrayLike, axis: int = -1) -> Any:
     tensor([0., 0., 1.])
     """
     x, y = as_tensor(a), as_tensor(b)
-    if x.ndim == 0 or y.ndim == 0 or x.shape[axis] != 3 or y.shape[axis] != 3:
+    if x.shape[axis_of(axis, x.ndim)] != 3 or y.shape[axis_of(axis, y.ndim)] != 3:
         raise ValueError(f"cross: axis {axis} must have length 3 in both, the shapes are {x.shape} and {y.shape}")
     x, y = shape.moveaxis(x, axis, -1), shape.moveaxis(y, axis, -1)
     ahead, behind = (Ellipsis, numpy.array([1, 2, 0])), (Ellipsis, numpy.array([2, 0, 1]))

@@ -3,21 +3,13 @@
 from __future__ import annotations
 
 import builtins
-from typing import Any, TypeAlias
+from typing import Any
 
 from ..op import ArrayLike, linear, primitive
 from ..tape import conjugate
+from .axes import Axis as Axis
+from .axes import kept_shape as kept_shape
 from .samples import calls, distinct, reductions
-
-Axis: TypeAlias = "int | tuple[int, ...] | None"
-
-
-def kept_shape(shape: tuple[int, ...], axis: Axis) -> tuple[int, ...]:
-    """`shape` with the reduced axes as ones: what keepdims=True gives."""
-    if axis is None:
-        return (1,) * len(shape)
-    reduced = {a % builtins.max(len(shape), 1) for a in ((axis,) if isinstance(axis, int) else axis)}
-    return tuple(1 if i in reduced else n for i, n in enumerate(shape))
 
 
 def count_reduced(shape: tuple[int, ...], axis: Axis) -> int:

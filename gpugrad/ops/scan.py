@@ -10,23 +10,17 @@ import numpy
 
 from ..errors import DTypeError, describe
 from ..op import ArrayLike, fused, linear, primitive
-from .reduction import Axis, kept_shape
+from .axes import Axis, axes_of, axis_of, cut, kept_shape
 from .samples import array, calls, distinct
 
 
-def _slice(ndim: int, axis: int, part: slice) -> tuple[slice, ...]:
-    """An index that cuts one axis."""
-    before: tuple[slice, ...] = (slice(None),) * (axis % ndim)
-    return (*before, part)
-
-
 def _backwards(F: Any, x: Any, axis: int) -> Any:
-    return F.getitem(x, _slice(x.ndim, axis, slice(None, None, -1)))
+    return F.getitem(x, cut(x.ndim, axis, slice(None, None, -1)))
 
 
 def _line(F: Any, x: Any, axis: int | None) -> tuple[Any, int]:
     """The array and the axis to scan along: flattened where `axis` is None."""
-    return (F.reshape(x, -1), 0) if axis is None else (x, axis)
+    return (F.reshape(x, -1), 0) if axis is None else (x, axis_of(axis, x.ndim))
 
 
 def _cumsum_transpose(F: Any, t: Any, x_shape: tuple[int, ...], axis: int | None) -> Any:
@@ -58,9 +52,9 @@ def _scanned(F: Any, combine: Callable[[Any, Any], Any], x: Any, axis: int | Non
     x, along = _line(F, x, axis)
     shift = 1
     while shift < x.shape[along]:
-        head = F.getitem(x, _slice(x.ndim, along, slice(0, shift)))
-        late = F.getitem(x, _slice(x.ndim, along, slice(shift, None)))
-        early = F.getitem(x, _slice(x.ndim, along, slice(0, -shift)))
+        head = F.getitem(x, cut(x.ndim, along, slice(0, shift)))
+        late = F.getitem(x, cut(x.ndim, along, slice(shift, None)))
+        early = F.getitem(x, cut(x.ndim, along, slice(0, -shift)))
         x = F.concatenate([head, combine(early, late)], along)
         shift *= 2
     return x
@@ -150,12 +144,6 @@ def cummin(F: Any, x: ArrayLike, axis: int | None = None) -> Any:
 # --- the product over axes ----------------------------------------------------------------------------------------
 
 
-def _axes(axis: Axis, ndim: int) -> tuple[int, ...]:
-    if axis is None:
-        return tuple(range(ndim))
-    return tuple(a % ndim for a in ((axis,) if isinstance(axis, int) else axis))
-
-
 def _exclusive(F: Any, x: Any) -> Any:
     """Along the last axis, the product of all elements before each."""
     start = F.astype(F.zeros_of(F.getitem(x, (Ellipsis, slice(0, 1)))) + 1.0, x.dtype)
@@ -164,7 +152,7 @@ def _exclusive(F: Any, x: Any) -> Any:
 
 def _prod_rule(F: Any, t: Any, x: Any, axis: Axis) -> Any:
     """Each element gets the product of all others: of those before it times that of those after it, so zeros do no harm."""
-    axes = _axes(axis, x.ndim)
+    axes = axes_of(axis, x.ndim)
     if x.size == 0 or not axes:
         return F.broadcast_to(F.reshape(t, kept_shape(x.shape, axis)), x.shape)
     rest = tuple(i for i in range(x.ndim) if i not in axes)

@@ -7,20 +7,27 @@ from typing import Any, NamedTuple
 
 import numpy
 
+from ..errors import DTypeError, format_site, user_site
 from ..op import ArrayLike, as_tensor, primitive, raw
 from . import comparison, elementwise, indexing, reduction, shape
+from .axes import Axis, axes_of, axis_of, cut, kept_shape
 from .samples import array, calls, distinct
 
 
 @primitive(samples=calls(lambda rng: ((distinct(rng, 3, 4),), {"axis": 0}), lambda rng: ((distinct(rng, 3, 4),), {"axis": None})))
-def argsort(xp: Any, x: ArrayLike, axis: int | None = -1, kind: str | None = None, stable: bool | None = None) -> Any:
-    """Indices that sort (`numpy.argsort`), always stable.
+def argsort(
+    xp: Any, x: ArrayLike, axis: int | None = -1, kind: str | None = None, stable: bool | None = None, descending: bool = False
+) -> Any:
+    """Indices that sort (`numpy.argsort`), nan last, always stable.
 
     >>> import gpugrad as gg
     >>> gg.argsort([3.0, 1.0, 2.0])
     tensor([1, 2, 0])
     """
-    return xp.argsort(xp.asarray(x), axis=axis, kind="stable")
+    keys = xp.asarray(x)
+    if descending:  # ~n is -1 - n: unlike -n, it does not wrap round at the ends of a dtype
+        keys = xp.invert(keys) if keys.dtype.kind in "biu" else xp.negative(keys)
+    return xp.argsort(keys, axis=axis, kind="stable")
 
 
 @primitive(samples=calls(lambda rng: ((numpy.sort(array(rng, 5)), array(rng, 2, 3)), {"side": "right"})))
@@ -35,7 +42,7 @@ def searchsorted(xp: Any, a: ArrayLike, v: ArrayLike, side: str = "left") -> Any
 
 
 @primitive(samples=calls(lambda rng: ((distinct(rng, 3, 4) > 0,), {})))
-def count_nonzero(xp: Any, x: ArrayLike, axis: reduction.Axis = None, keepdims: bool = False) -> Any:
+def count_nonzero(xp: Any, x: ArrayLike, axis: Axis = None, keepdims: bool = False) -> Any:
     """How many elements are not zero (`numpy.count_nonzero`).
 
     >>> import gpugrad as gg
@@ -58,7 +65,7 @@ def sort(a: ArrayLike, axis: int | None = -1, kind: str | None = None, descendin
     tensor([1., 2., 3.])
     """
     x, along = _flat(a, axis)
-    order = raw(argsort(elementwise.negative(x) if descending else x, along))
+    order = raw(argsort(x, along, descending=descending))
     return indexing.take_along_axis(x, order, along)
 
 
@@ -77,65 +84,86 @@ def topk(x: ArrayLike, k: int, axis: int = -1, largest: bool = True) -> TopK:
     TopK(values=tensor([3., 2.]), indices=tensor([0, 2]))
     """
     x = as_tensor(x)
-    if not 0 <= k <= x.shape[axis]:
+    if not 0 <= k <= x.shape[axis_of(axis, x.ndim)]:
         raise ValueError(f"topk: k must be in 0..{x.shape[axis]}, the length of axis {axis}; got {k}")
-    order = argsort(elementwise.negative(x) if largest else x, axis)
-    cut = (slice(None),) * (axis % x.ndim) + (slice(0, k),)
-    indices = indexing.getitem(order, cut)
+    indices = indexing.getitem(argsort(x, axis, descending=largest), cut(x.ndim, axis, slice(0, k)))
     return TopK(indexing.take_along_axis(x, raw(indices), axis), indices)
 
 
-def _sorted_last(a: Any, axis: reduction.Axis) -> tuple[Any, tuple[int, ...]]:
+def _sorted_last(a: Any, axis: Axis) -> tuple[Any, tuple[int, ...]]:
     """The array with the reduced axes joined into a last one, and sorted along it; and its shape with those axes as ones."""
     x = as_tensor(a)
-    kept = reduction.kept_shape(x.shape, axis)
+    kept = kept_shape(x.shape, axis)
     if axis is None:
         x = shape.reshape(x, -1)
     else:
-        axes = tuple(i % x.ndim for i in ((axis,) if isinstance(axis, int) else axis))
+        axes = axes_of(axis, x.ndim)
         rest = tuple(i for i in range(x.ndim) if i not in axes)
         lengths = [x.shape[i] for i in rest]
         x = shape.reshape(shape.transpose(x, (*rest, *axes)), (*lengths, int(numpy.prod([x.shape[i] for i in axes]))))
-    if x.dtype.kind not in "f":
+    if x.dtype.kind == "c":
+        raise DTypeError(
+            f"quantile: complex numbers have no order: take the real or imaginary part\n  at {format_site(user_site())}"
+        )
+    if x.dtype.kind != "f":
         x = x.astype("float64")
     if x.shape[-1] == 0:
         raise ValueError("quantile: there are no elements along the axis")
     return sort(x), kept
 
 
-_PLACES: dict[str, Any] = {
-    "linear": lambda q, n: q * (n - 1),
-    "lower": lambda q, n: numpy.floor(q * (n - 1)),
-    "higher": lambda q, n: numpy.ceil(q * (n - 1)),
-    "nearest": lambda q, n: numpy.round(q * (n - 1)),
-    "midpoint": lambda q, n: (numpy.floor(q * (n - 1)) + numpy.ceil(q * (n - 1))) / 2,
-    "hazen": lambda q, n: numpy.clip(q * n - 0.5, 0, n - 1),
-    "weibull": lambda q, n: numpy.clip(q * (n + 1) - 1, 0, n - 1),
-    "median_unbiased": lambda q, n: numpy.clip(q * (n + 1 / 3) - 2 / 3, 0, n - 1),
-    "normal_unbiased": lambda q, n: numpy.clip(q * (n + 1 / 4) - 5 / 8, 0, n - 1),
+_STRAIGHT = {
+    "linear": (-1.0, 0.0),
+    "hazen": (0.0, -0.5),
+    "weibull": (1.0, -1.0),
+    "median_unbiased": (1 / 3, -2 / 3),
+    "normal_unbiased": (1 / 4, -5 / 8),
 }
+"""Methods by which the place of quantile q among n sorted elements is ``q * (n + a) + b``."""
+
+_STEPS: dict[str, Any] = {
+    "lower": numpy.floor,
+    "higher": numpy.ceil,
+    "nearest": numpy.round,
+    "midpoint": lambda place: (numpy.floor(place) + numpy.ceil(place)) / 2,
+}
+"""Methods by which the place is a rounded one."""
 
 
-def quantile(a: ArrayLike, q: Any, axis: reduction.Axis = None, method: str = "linear", keepdims: bool = False) -> Any:
-    """Quantiles over axes (`numpy.quantile`); differentiable by `a`. With nan among the elements, nan.
+def _place(q: Any, n: int, method: str) -> Any:
+    """Where among n sorted elements quantile `q` lies: a Tensor, on the tape if `q` is."""
+    q = as_tensor(q)
+    if method in _STEPS:
+        if q.requires_grad:
+            raise DTypeError(f"quantile: by method {method!r} there is no gradient by q\n  at {format_site(user_site())}")
+        return as_tensor(_STEPS[method](raw(q) * (n - 1)))
+    a, b = _STRAIGHT[method]
+    return elementwise.clip(q * (n + a) + b, 0.0, float(n - 1))
+
+
+def quantile(a: ArrayLike, q: Any, axis: Axis = None, method: str = "linear", keepdims: bool = False) -> Any:
+    """Quantiles over axes (`numpy.quantile`); differentiable by `a`, and by `q` where the method is not one of rounding.
+
+    With nan among the elements, nan.
 
     >>> import gpugrad as gg
     >>> gg.quantile([1.0, 2.0, 3.0, 4.0], 0.5)
     tensor(2.5)
     """
-    if method not in _PLACES:
-        raise ValueError(f"quantile: method must be one of {', '.join(_PLACES)}, got {method!r}")
-    parts = numpy.asarray(raw(q), numpy.float64)
+    if method not in _STRAIGHT | _STEPS:
+        raise ValueError(f"quantile: method must be one of {', '.join(_STRAIGHT | _STEPS)}, got {method!r}")
+    parts = raw(q) if hasattr(q, "dtype") else numpy.asarray(q, numpy.float64)
     if parts.size and not (parts.min() >= 0 and parts.max() <= 1):
         raise ValueError("quantile: q must be in [0, 1]")
     x, kept = _sorted_last(a, axis)
     n = x.shape[-1]
-    place = _PLACES[method](parts, n)
-    below = numpy.clip(numpy.floor(place), 0, n - 1).astype(int)
+    place = _place(q if hasattr(q, "dtype") else parts, n, method)
+    below = numpy.clip(numpy.floor(raw(place)), 0, n - 1).astype(int)
     above = numpy.minimum(below + 1, n - 1)
     share = (place - below).astype(x.dtype)
     lower, upper = indexing.getitem(x, (Ellipsis, below)), indexing.getitem(x, (Ellipsis, above))
-    upper = elementwise.where(share == 0, 0.0, upper)  # or an infinite neighbour, times 0, would be nan
+    unused = comparison.logical_and(share == 0, comparison.isinf(upper))  # infinity times 0 would be nan
+    upper = elementwise.where(unused, 0.0, upper)
     out = elementwise.add(elementwise.multiply(lower, 1 - share), elementwise.multiply(upper, share))
     last = indexing.getitem(x, (Ellipsis, slice(n - 1, n)))
     last = shape.reshape(last, (*last.shape[:-1], *(1,) * parts.ndim))
@@ -145,17 +173,17 @@ def quantile(a: ArrayLike, q: Any, axis: reduction.Axis = None, method: str = "l
     return shape.reshape(out, (*parts.shape, *kept)) if keepdims else out
 
 
-def percentile(a: ArrayLike, q: Any, axis: reduction.Axis = None, method: str = "linear", keepdims: bool = False) -> Any:
+def percentile(a: ArrayLike, q: Any, axis: Axis = None, method: str = "linear", keepdims: bool = False) -> Any:
     """`quantile` in per cent (`numpy.percentile`).
 
     >>> import gpugrad as gg
     >>> gg.percentile([1.0, 2.0, 3.0], 50)
     tensor(2.)
     """
-    return quantile(a, numpy.true_divide(raw(q), 100), axis, method, keepdims)
+    return quantile(a, elementwise.divide(q, 100), axis, method, keepdims)
 
 
-def median(a: ArrayLike, axis: reduction.Axis = None, keepdims: bool = False) -> Any:
+def median(a: ArrayLike, axis: Axis = None, keepdims: bool = False) -> Any:
     """Median over axes: of an even number, the mean of the middle two (`numpy.median`).
 
     >>> import gpugrad as gg
@@ -165,7 +193,7 @@ def median(a: ArrayLike, axis: reduction.Axis = None, keepdims: bool = False) ->
     return quantile(a, 0.5, axis, "midpoint", keepdims)
 
 
-def nanmedian(a: ArrayLike, axis: reduction.Axis = None, keepdims: bool = False) -> Any:
+def nanmedian(a: ArrayLike, axis: Axis = None, keepdims: bool = False) -> Any:
     """Median over axes of the numbers that are not nan (`numpy.nanmedian`).
 
     >>> import gpugrad as gg

@@ -8,7 +8,7 @@ import numpy
 
 from ..op import ArrayLike, as_tensor, raw
 from . import comparison, complex_numbers, elementwise, indexing, linalg, manipulation, reduction, scan, shape
-from .reduction import Axis
+from .axes import Axis, axes_of, axis_of, cut
 
 
 def ptp(a: ArrayLike, axis: Axis = None, keepdims: bool = False) -> Any:
@@ -105,7 +105,9 @@ def nanstd(a: ArrayLike, axis: Axis = None, ddof: float = 0, keepdims: bool = Fa
     >>> gg.nanstd([1.0, float("nan"), 3.0])
     tensor(1.)
     """
-    return elementwise.sqrt(nanvar(a, axis, ddof, keepdims))
+    var = nanvar(a, axis, ddof, keepdims)
+    constant = var == 0  # there the gradient is 0, as that of std
+    return elementwise.where(constant, 0.0, elementwise.sqrt(elementwise.where(constant, 1.0, var)))
 
 
 def _nan_extremum(a: ArrayLike, reduce: Any, empty: float, axis: Axis, keepdims: bool) -> Any:
@@ -144,10 +146,9 @@ def average(a: ArrayLike, axis: Axis = None, weights: Any = None, keepdims: bool
         return reduction.mean(a, axis, keepdims)
     x, w = as_tensor(a), as_tensor(weights)
     if w.shape != x.shape:
-        if not isinstance(axis, int) or w.ndim != 1 or w.shape[0] != x.shape[axis]:
+        if not isinstance(axis, int) or w.ndim != 1 or w.shape[0] != x.shape[axis_of(axis, x.ndim)]:
             raise ValueError(f"average: weights of shape {w.shape} fit neither the array {x.shape} nor its axis {axis}")
-        w = shape.reshape(w, [w.shape[0] if i == axis % x.ndim else 1 for i in range(x.ndim)])
-        w = shape.broadcast_to(w, x.shape)
+        w = shape.broadcast_to(_column(w, axis, x.ndim), x.shape)
     return elementwise.divide(reduction.sum(x * w, axis, keepdims), reduction.sum(w, axis, keepdims))
 
 
@@ -183,7 +184,13 @@ def corrcoef(x: ArrayLike, y: Any = None, rowvar: bool = True) -> Any:
 
 
 def _along(a: Any, axis: int, part: slice) -> Any:
-    return indexing.getitem(a, (slice(None),) * (axis % a.ndim) + (part,))
+    return indexing.getitem(a, cut(a.ndim, axis, part))
+
+
+def _column(v: Any, axis: int, ndim: int) -> Any:
+    """A vector laid along one axis of `ndim`."""
+    along = axis_of(axis, ndim)
+    return shape.reshape(v, tuple(v.shape[0] if i == along else 1 for i in range(ndim)))
 
 
 def trapezoid(y: ArrayLike, x: Any = None, dx: float = 1.0, axis: int = -1) -> Any:
@@ -197,29 +204,79 @@ def trapezoid(y: ArrayLike, x: Any = None, dx: float = 1.0, axis: int = -1) -> A
     step: Any = dx
     if x is not None:
         step = manipulation.diff(x)
-        if step.ndim == 1:
-            step = shape.reshape(step, [step.shape[0] if i == axis % y.ndim else 1 for i in range(y.ndim)])
+        step = _column(step, axis, y.ndim) if step.ndim == 1 else step
     pairs = _along(y, axis, slice(1, None)) + _along(y, axis, slice(None, -1))
     return reduction.sum(pairs * step * 0.5, axis)
 
 
-def gradient(f: ArrayLike, spacing: float = 1.0, axis: int | None = None) -> Any:
-    """Central differences along an axis, one-sided at the ends; a list over all axes if `axis` is None (`numpy.gradient`).
+def gradient(f: ArrayLike, *varargs: Any, axis: Axis = None, edge_order: int = 1) -> Any:
+    """Differences of second order along axes, one-sided at the ends (`numpy.gradient`); a tuple if over several axes.
+
+    Parameters
+    ----------
+    f : array
+    *varargs : numbers or vectors
+        The distance of neighbours, or the places of the elements, differentiable too: none (1), one for all axes, or one
+        for each.
+    axis : int or tuple of int, optional
+        All axes, if None.
+    edge_order : 1 or 2
+        Of the differences at the ends.
 
     >>> import gpugrad as gg
     >>> gg.gradient([1.0, 4.0, 9.0])
     tensor([3., 4., 5.])
     """
     f = as_tensor(f)
-    if axis is None:
-        parts = [gradient(f, spacing, i) for i in range(f.ndim)]
-        return parts[0] if len(parts) == 1 else tuple(parts)
-    if f.shape[axis] < 2:
-        raise ValueError(f"gradient: axis {axis} must have at least 2 elements, has {f.shape[axis]}")
-    inner = (_along(f, axis, slice(2, None)) - _along(f, axis, slice(None, -2))) * 0.5
-    first = _along(f, axis, slice(1, 2)) - _along(f, axis, slice(0, 1))
-    last = _along(f, axis, slice(-1, None)) - _along(f, axis, slice(-2, -1))
-    return shape.concatenate([first, inner, last], axis) / spacing
+    axes = axes_of(axis, f.ndim)
+    steps = varargs * len(axes) if len(varargs) == 1 else varargs or (1.0,) * len(axes)
+    if len(steps) != len(axes):
+        raise ValueError(f"gradient: {len(steps)} spacings for {len(axes)} axes")
+    if edge_order not in (1, 2):
+        raise ValueError(f"gradient: edge_order must be 1 or 2, got {edge_order}")
+    parts = []
+    for along, step in zip(axes, steps, strict=True):
+        n = f.shape[along]
+        if n <= edge_order:
+            raise ValueError(f"gradient: axis {along} must have at least {edge_order + 1} elements, has {n}")
+        places = as_tensor(step)
+        if places.ndim > 1 or (places.ndim == 1 and places.shape[0] != n):
+            raise ValueError(f"gradient: {places.shape[0]} places for {n} elements of axis {along}")
+        parts.append(_differences(f, manipulation.diff(places) if places.ndim else places, along, edge_order))
+    return parts[0] if len(parts) == 1 else tuple(parts)
+
+
+def _differences(f: Any, widths: Any, axis: int, edge_order: int) -> Any:
+    """The gradient along one axis: by one width, or by those between neighbours."""
+
+    def at(start: int, stop: int | None) -> Any:
+        return _along(f, axis, slice(start, stop))
+
+    def widths_at(start: int, stop: int | None) -> Any:
+        return _column(indexing.getitem(widths, slice(start, stop)), axis, f.ndim) if widths.ndim else widths
+
+    n = f.shape[axis]
+    if widths.ndim:
+        before, after = widths_at(0, -1), widths_at(1, None)
+        inner = (
+            at(2, None) * before / (after * (before + after))
+            + at(1, -1) * (after - before) / (before * after)
+            - at(0, -2) * after / (before * (before + after))
+        )
+    else:
+        inner = (at(2, None) - at(0, -2)) / (2 * widths)
+    if edge_order == 1:
+        first, last = (at(1, 2) - at(0, 1)) / widths_at(0, 1), (at(n - 1, n) - at(n - 2, n - 1)) / widths_at(-1, None)
+    else:
+        first = _end(at(0, 1), at(1, 2), at(2, 3), widths_at(0, 1), widths_at(1, 2))
+        last = -_end(at(n - 1, n), at(n - 2, n - 1), at(n - 3, n - 2), widths_at(-1, None), widths_at(-2, -1))
+    return shape.concatenate([first, inner, last], axis)
+
+
+def _end(f0: Any, f1: Any, f2: Any, near: Any, far: Any) -> Any:
+    """The slope at the first of three elements, of the parabola through them."""
+    both = near + far
+    return f1 * both / (near * far) - f0 * (near + both) / (near * both) - f2 * near / (far * both)
 
 
 def interp(x: ArrayLike, xp: Any, fp: ArrayLike, left: Any = None, right: Any = None) -> Any:
@@ -274,13 +331,10 @@ def correlate(a: ArrayLike, v: ArrayLike, mode: str = "valid") -> Any:
     >>> gg.correlate([1.0, 2.0, 3.0], [0.0, 1.0])
     tensor([2., 3.])
     """
-    flipped = complex_numbers.conjugate(indexing.getitem(as_tensor(v), slice(None, None, -1)))
-    out = convolve(a, flipped, mode)
-    if mode == "same" and flipped.size > as_tensor(a).size and flipped.size % 2 == 0:
-        full = convolve(a, flipped, "full")
-        start = (as_tensor(a).size) // 2
-        return indexing.getitem(full, slice(start, start + flipped.size))
-    return out
+    a, v = as_tensor(a), as_tensor(v)
+    if v.size > a.size:  # NumPy slides the shorter one, and turns the outcome round
+        return complex_numbers.conjugate(manipulation.flip(correlate(v, a, mode)))
+    return convolve(a, complex_numbers.conjugate(manipulation.flip(v)), mode)
 
 
 __all__ = [
