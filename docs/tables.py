@@ -91,7 +91,7 @@ def names(dtypes: list[str]) -> str:
     """A list of dtypes, shorter where it is all of a kind."""
     text = ", ".join(dtypes)
     text = text.replace("float16, float32, float64", "floats").replace("complex64, complex128", "complex")
-    return text.replace("float32, float64", "float32/64") or "–"
+    return text.replace("float32, float64", "float32/64") or "-"
 
 
 def op_rows() -> Iterator[str]:
@@ -135,7 +135,8 @@ def text() -> str:
         HEAD
         + "| op | what it computes | derivatives in | values only in | known as |\n|---|---|---|---|---|\n"
         + ops
-        + "\n\n## Compositions\n\nFunctions made of the ops above; their derivatives, dtypes and devices are those of their parts.\n\n"
+        + "\n\n## Compositions\n\n"
+        + "Functions made of the ops above; their derivatives, dtypes and devices are those of their parts.\n\n"
         + "| function | what it computes | known as |\n|---|---|---|\n"
         + "\n".join(composition_rows())
         + "\n"
