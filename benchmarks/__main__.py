@@ -36,7 +36,7 @@ def main(arguments: list[str]) -> int:
     # Only now, with the thread counts in the environment, may NumPy and the others be imported.
     from . import report
     from .peers import MODULES
-    from .runner import load_peers, run_workload
+    from .runner import load_peers, run_workload, run_workload_isolated
     from .workloads import select
 
     names = [name.strip() for name in options.peers.split(",") if name.strip()]
@@ -51,7 +51,11 @@ def main(arguments: list[str]) -> int:
     rows = []
     for workload in workloads:
         _say(f"{workload.name}: {workload.description}")
-        rows += run_workload(workload, peers, options.budget_seconds, options.repeats, _say)
+        limits = (options.budget_seconds, options.repeats, _say)
+        if options.isolated:
+            rows += run_workload_isolated(workload, list(peers), options.threads, *limits)
+        else:
+            rows += run_workload(workload, peers, *limits)
 
     versions = {"python": sys.version.split()[0]}
     for peer in peers.values():
@@ -81,6 +85,11 @@ def _parser() -> argparse.ArgumentParser:
         type=_positive(float),
         default=10.0,
         help="about how long to time a workload, all peers together, but at least 5 rounds (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--isolated",
+        action="store_true",
+        help="each peer in a process, and so with a heap, of its own; the turns still alternate",
     )
     parser.add_argument("--out", type=Path, help="also write the run to this JSON file")
     return parser

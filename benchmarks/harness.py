@@ -1,12 +1,13 @@
 """Timing, and nothing else: it knows neither the workloads nor the libraries.
 
 A machine that others use drifts by tens of per cent in seconds, so a time in seconds says little and a ratio of two
-times taken one after the other says a lot. All candidates run in one process, in short turns, round after round;
+times taken one after the other says a lot. All candidates run in short turns, round after round;
 each turn is divided by the baseline's turn of the same round, and the median of those ratios is the result.
 """
 
 from __future__ import annotations
 
+import functools
 import gc
 import random
 import statistics
@@ -15,9 +16,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-__all__ = ["Spread", "calls_per_turn", "interleave", "plan_rounds", "ratios", "spread"]
+__all__ = ["Spread", "calls_per_turn", "in_process", "interleave", "plan_rounds", "ratios", "spread", "time_turn"]
 
 Step = Callable[[], object]
+Turn = Callable[[int], float]
+"""Runs a step that many times and returns the seconds it took."""
 
 
 @dataclass(frozen=True)
@@ -30,26 +33,26 @@ class Spread:
 
 
 def interleave(
-    steps: Mapping[str, Step],
+    turns: Mapping[str, Turn],
     rounds: int,
     warmup: int = 1,
     calls: Mapping[str, int] | None = None,
 ) -> dict[str, list[float]]:
-    """Time each step once a round, all of them in every round.
+    """Time each candidate once a round, all of them in every round.
 
     The order is shuffled each round (by a fixed seed), so that no step always finds the caches and the allocator
     as the same neighbour left them.
 
     Parameters
     ----------
-    steps : mapping of str to callable
-        What to time, by name.
+    turns : mapping of str to callable
+        What to time, by name; see `in_process`.
     rounds : int
         Timed rounds.
     warmup : int
         Rounds that run first and are not timed.
     calls : mapping of str to int, optional
-        How many times in a row a step is called in its turn; 1 for a name that is left out.
+        How many steps make a turn; 1 for a name that is left out.
 
     Returns
     -------
@@ -57,28 +60,28 @@ def interleave(
         Seconds per call: one figure a round, in the order of the rounds, for every name.
     """
     calls = calls or {}
-    names = list(steps)
+    names = list(turns)
     order = random.Random(0)
     seconds: dict[str, list[float]] = {name: [] for name in names}
     with _settled_garbage():
         for index in range(-warmup, rounds):
             for name in order.sample(names, len(names)):
                 count = calls.get(name, 1)
-                elapsed = _time_turn(steps[name], count)
+                elapsed = turns[name](count)
                 if index >= 0:
                     seconds[name].append(elapsed / count)
     return seconds
 
 
-def calls_per_turn(step: Step, turn_seconds: float = 0.005) -> int:
-    """Find how often a step must be called for its turn to last `turn_seconds`.
+def calls_per_turn(turn: Turn, turn_seconds: float = 0.005) -> int:
+    """Find how many steps a turn must have to last `turn_seconds`.
 
     A turn of many calls drowns the clock's own cost and the cold start after somebody else's turn.
 
     Parameters
     ----------
-    step : callable
-        The step; it is called some times here, which also warms it up.
+    turn : callable
+        The candidate; it runs some times here, which also warms it up.
     turn_seconds : float
         How long a turn should last.
 
@@ -87,9 +90,9 @@ def calls_per_turn(step: Step, turn_seconds: float = 0.005) -> int:
     int
         At least 1.
     """
-    step()
+    turn(1)
     count = 1
-    while (elapsed := _time_turn(step, count)) < turn_seconds:
+    while (elapsed := turn(count)) < turn_seconds:
         # At most tenfold at once: the first calls are the slowest and would understate what fits.
         scale = min(10.0, 1.1 * turn_seconds / max(elapsed, 1e-9))
         count = max(count + 1, int(count * scale))
@@ -141,7 +144,13 @@ def spread(sample: Sequence[float]) -> Spread:
     return Spread(statistics.median(sample), fifths[0], fifths[3])
 
 
-def _time_turn(step: Step, count: int) -> float:
+def in_process(step: Step) -> Turn:
+    """The turns of a step that runs here."""
+    return functools.partial(time_turn, step)
+
+
+def time_turn(step: Step, count: int) -> float:
+    """Seconds for `count` steps."""
     clock = time.perf_counter
     start = clock()
     for _ in range(count):

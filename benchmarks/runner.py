@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import ModuleType
 
 from . import check
-from .harness import Spread, calls_per_turn, interleave, plan_rounds, ratios, spread
+from .harness import Spread, Turn, calls_per_turn, in_process, interleave, plan_rounds, ratios, spread
+from .isolation import Isolated
 from .peers import Case, load
 from .workloads import Problem, Workload, make_problem
 
-__all__ = ["BASELINE", "Row", "load_peers", "run_workload"]
+__all__ = ["BASELINE", "Row", "load_peers", "run_workload", "run_workload_isolated"]
 
 BASELINE = "numpy"
 
@@ -44,7 +45,7 @@ def load_peers(names: Sequence[str], threads: int, say: Callable[[str], None]) -
 def run_workload(
     workload: Workload, peers: Mapping[str, ModuleType], budget_seconds: float, repeats: int, say: Callable[[str], None]
 ) -> list[Row]:
-    """Check and time one workload in all peers.
+    """Check and time one workload in all peers, in this process.
 
     Parameters
     ----------
@@ -68,19 +69,33 @@ def run_workload(
     rows = {name: Row(workload.name, name) for name in peers}
     cases: dict[str, Case] = {}
     for name, peer in peers.items():
-        fault, case = _build_and_check(workload, problem, peer)
-        if case is None:
-            rows[name].fault = fault
-            say(f"{workload.name} {name}: {fault}; not timed")
-        else:
+        rows[name].fault, case = _build_and_check(workload, problem, peer)
+        if case is not None:
             cases[name] = case
-    if BASELINE not in cases:
-        raise RuntimeError(f"{workload.name}: the baseline is wrong: {rows[BASELINE].fault}")
-    _time_all(workload, cases, rows, budget_seconds, repeats)
+    _report_faults(workload, rows, say)
+    _time_all(workload, {name: in_process(case.step) for name, case in cases.items()}, rows, budget_seconds, repeats)
     for name, case in cases.items():
         rows[name].fault = check.fault_in_state(case.state())
-        if rows[name].fault:
-            say(f"{workload.name} {name}: {rows[name].fault} after timing; do not trust its figures")
+    _report_states(workload, rows, cases, say)
+    return list(rows.values())
+
+
+def run_workload_isolated(
+    workload: Workload, peers: Sequence[str], threads: int, budget_seconds: float, repeats: int, say: Callable[[str], None]
+) -> list[Row]:
+    """`run_workload`, each peer in a process of its own."""
+    rows = {name: Row(workload.name, name) for name in peers}
+    cases: dict[str, Isolated] = {}
+    for name in peers:
+        case = Isolated(workload.name, name, threads)
+        rows[name].fault = case.fault
+        if not case.fault:
+            cases[name] = case
+    _report_faults(workload, rows, say)
+    _time_all(workload, {name: case.turn for name, case in cases.items()}, rows, budget_seconds, repeats)
+    for name, case in cases.items():
+        rows[name].fault = case.close()
+    _report_states(workload, rows, cases, say)
     return list(rows.values())
 
 
@@ -94,15 +109,28 @@ def _build_and_check(workload: Workload, problem: Problem, peer: ModuleType) -> 
     return (f"wrong: {fault}", None) if fault else ("", case)
 
 
+def _report_faults(workload: Workload, rows: Mapping[str, Row], say: Callable[[str], None]) -> None:
+    for name, row in rows.items():
+        if row.fault:
+            say(f"{workload.name} {name}: {row.fault}; not timed")
+    if rows[BASELINE].fault:
+        raise RuntimeError(f"{workload.name}: the baseline is wrong: {rows[BASELINE].fault}")
+
+
+def _report_states(workload: Workload, rows: Mapping[str, Row], timed: Iterable[str], say: Callable[[str], None]) -> None:
+    for name in timed:
+        if rows[name].fault:
+            say(f"{workload.name} {name}: {rows[name].fault} after timing; do not trust its figures")
+
+
 def _time_all(
-    workload: Workload, cases: Mapping[str, Case], rows: Mapping[str, Row], budget_seconds: float, repeats: int
+    workload: Workload, turns: Mapping[str, Turn], rows: Mapping[str, Row], budget_seconds: float, repeats: int
 ) -> None:
-    steps = {name: case.step for name, case in cases.items()}
-    calls = {name: calls_per_turn(step) for name, step in steps.items()}
-    trial = interleave(steps, rounds=1, warmup=0, calls=calls)
+    calls = {name: calls_per_turn(turn) for name, turn in turns.items()}
+    trial = interleave(turns, rounds=1, warmup=0, calls=calls)
     round_seconds = sum(times[0] * calls[name] for name, times in trial.items())
     rounds = plan_rounds(round_seconds, budget_seconds, most=repeats)
-    seconds = interleave(steps, rounds, warmup=1, calls=calls)
+    seconds = interleave(turns, rounds, warmup=1, calls=calls)
     for name, times in seconds.items():
         row = rows[name]
         row.ratio, row.seconds = spread(ratios(times, seconds[BASELINE])), spread(times)

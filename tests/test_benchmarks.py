@@ -21,7 +21,8 @@ ROOT = Path(__file__).parent.parent
 
 def test_interleave_times_every_step_in_every_round() -> None:
     calls: list[str] = []
-    seconds = harness.interleave({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, 5, warmup=2, calls={"b": 3})
+    turns = {name: harness.in_process(lambda name=name: calls.append(name)) for name in "ab"}
+    seconds = harness.interleave(turns, 5, warmup=2, calls={"b": 3})
     assert {name: len(values) for name, values in seconds.items()} == {"a": 5, "b": 5}
     assert (calls.count("a"), calls.count("b")) == (7, 21)
     assert all(value > 0 for values in seconds.values() for value in values)
@@ -53,10 +54,11 @@ def test_a_peer_with_a_wrong_gradient_is_found_out() -> None:
     assert "gradient 0 is off" in check.fault_in_answers(workload, problem, replace(case, gradients=wrong))
 
 
-def test_the_command_writes_a_table_and_a_file(tmp_path: Path) -> None:
+@pytest.mark.parametrize("mode", [[], ["--isolated"]], ids=["together", "isolated"])
+def test_the_command_writes_a_table_and_a_file(tmp_path: Path, mode: list[str]) -> None:
     out = tmp_path / "result.json"
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarks", "W2", "E2", "--peers", "numpy,gpugrad", "--repeats", "3", "--out", out],
+        [sys.executable, "-m", "benchmarks", "W2", "E2", "--peers", "numpy,gpugrad", "--repeats", "3", "--out", out, *mode],
         capture_output=True,
         text=True,
         cwd=ROOT,
