@@ -217,7 +217,7 @@ class Op:
             wanted |= set(self.inputs)
         scope: dict[str, Any] = {"shape": numpy.shape, "dtype": _dtype_of, "device": backend.device_of}
         saves = [self._save_text(name) if name in wanted else "None" for name in slots]
-        flags = str(tuple(bool(mask >> i & 1) for i in range(len(self.inputs))))
+        flags = str(tuple(bool(mask >> i & 1) for i in range(max(len(self.inputs), mask.bit_length()))))
         calls = []
         for i in range(len(self.inputs)):
             if i in active:

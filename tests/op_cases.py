@@ -159,6 +159,13 @@ def polygamma(x: Any, n: int) -> Any:
     return special.polygamma(n, x) + total
 
 
+def linear_layers(arrays: Any, activations: Any) -> Any:
+    x, slopes = arrays[0], {"relu": lambda z: np.where(z > 0, z, 0), "tanh": np.tanh, "sigmoid": special.expit, None: lambda z: z}
+    for weight, bias, activation in zip(arrays[1::2], arrays[2::2], activations, strict=True):
+        x = slopes[activation](np.einsum("...i,oi->...o", x, weight) + (0 if bias is None else bias))
+    return x
+
+
 REFERENCES: dict[str, Callable[..., Any]] = {
     "clip": lambda x, a_min=None, a_max=None: np.clip(x, a_min, a_max),
     "rsqrt": lambda x: x**-0.5,
@@ -188,11 +195,7 @@ REFERENCES: dict[str, Callable[..., Any]] = {
     "multiclass_svm_loss": multiclass_svm_loss,
     "mm": lambda x, y: np.einsum("ij,jk->ik", x, y),
     "linear": lambda x, weight, bias=0: np.einsum("...i,oi->...o", x, weight) + bias,
-    "linear_activation": lambda x, weight, bias=0, activation="relu": {
-        "relu": lambda z: np.where(z > 0, z, 0),
-        "tanh": np.tanh,
-        "sigmoid": special.expit,
-    }[activation](np.einsum("...i,oi->...o", x, weight) + bias),
+    "linear_layers": linear_layers,
     "getitem": lambda x, index: x[index],
     "index_add_zeros": lambda x, index, shape: scatter(numbered(shape)[index], x, shape),
     "index_set": index_set,

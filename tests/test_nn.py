@@ -108,8 +108,34 @@ def test_repr_shows_the_structure() -> None:
 
 
 def test_linear_names_shapes_that_do_not_fit() -> None:
-    with pytest.raises(gg.ShapeError, match=r"linear(.|\n)*x = float32\[2, 5\](.|\n)*weight = float32\[3, 4\](.|\n)*test_nn.py"):
+    with pytest.raises(gg.ShapeError, match=r"layer 0: (.|\n)*\(2,5\)(.|\n)*weight of shape \(3, 4\)(.|\n)*test_nn.py"):
         net()(gg.zeros((2, 5)))
+    apart = net()
+    apart.fuse = False
+    with pytest.raises(gg.ShapeError, match=r"linear(.|\n)*x = float32\[2, 5\](.|\n)*weight = float32\[3, 4\](.|\n)*test_nn.py"):
+        apart(gg.zeros((2, 5)))
+
+
+def test_sequential_gives_the_same_layer_by_layer() -> None:
+    fused, apart = net(), net()
+    apart.load_state_dict(fused.state_dict())
+    apart.fuse = False
+    x = gg.random.normal((5, 4))
+    for model in (fused, apart):
+        gg.square(model(x)).sum().backward()
+    np.testing.assert_array_equal(fused(x).detach(), apart(x).detach())
+    for p, q in zip(fused.parameters(), apart.parameters(), strict=True):
+        np.testing.assert_array_equal(p.grad, q.grad)
+
+
+def test_layers_that_are_frozen_get_no_gradient() -> None:
+    model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2), nn.Sigmoid(), nn.Linear(2, 1))
+    frozen = list(model[0].parameters()) + [model[2].weight]
+    for p in frozen:
+        p.requires_grad_(False)
+    model(gg.random.normal((5, 3))).sum().backward()
+    assert all(p.grad is None for p in frozen)
+    assert all(p.grad is not None for p in (model[2].bias, *model[4].parameters()))
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,9 @@ class Sequential(Module):
     ['0.weight', '0.bias', '2.weight', '2.bias']
     """
 
+    fuse = True
+    """Whether neighbouring Linear, ReLU, Tanh and Sigmoid modules run as one op; set to False to see each on the tape."""
+
     def __init__(self, *modules: Module) -> None:
         for i, module in enumerate(modules):
             if not isinstance(module, Module):
@@ -35,15 +38,22 @@ class Sequential(Module):
                 raise DTypeError(f"Sequential takes modules; layer {i} is {name}: use its module, as nn.ReLU() for relu")
             setattr(self, str(i), module)
         self._layers = modules
-        self._plan = _fused(modules)
+        self._plan = _runs(modules)
 
     def forward(self, x: Any) -> Any:
-        """Run the modules in order; a Linear and its activation run as one op."""
-        for module, activation_name in self._plan:
-            if activation_name is None:
-                x = module.forward(x)
+        """Run the modules in order."""
+        if not self.fuse:
+            for layer in self._layers:
+                x = layer(x)
+            return x
+        for module, linears, activations in self._plan:
+            if module is not None:
+                x = module(x)
             else:
-                x = linalg.linear_activation(x, module.weight, module.bias, activation_name)
+                arrays = [x]
+                for linear in linears:
+                    arrays += (linear.weight, linear.bias)
+                x = linalg.linear_layers(arrays, activations)
         return x
 
     def __len__(self) -> int:
@@ -56,15 +66,22 @@ class Sequential(Module):
         return iter(self._layers)
 
 
-def _fused(modules: tuple[Module, ...]) -> list[tuple[Any, str | None]]:
-    """The modules, with each Linear that an activation follows named together with it."""
-    plan: list[tuple[Any, str | None]] = []
+def _runs(modules: tuple[Module, ...]) -> list[tuple[Module | None, list[Any], tuple[str | None, ...]]]:
+    """The modules one by one, but each run of Linears and their activations together."""
+    plan: list[tuple[Module | None, list[Any], tuple[str | None, ...]]] = []
     for module in modules:
         name = {ReLU: "relu", Tanh: "tanh", Sigmoid: "sigmoid"}.get(type(module))
-        if name is not None and plan and type(plan[-1][0]) is Linear and plan[-1][1] is None:
-            plan[-1] = (plan[-1][0], name)
+        in_run = bool(plan) and plan[-1][0] is None
+        if type(module) is Linear:
+            if not in_run:
+                plan.append((None, [], ()))
+            _, linears, activations = plan[-1]
+            plan[-1] = (None, [*linears, module], (*activations, None))
+        elif name is not None and in_run and plan[-1][2][-1] is None:
+            _, linears, activations = plan[-1]
+            plan[-1] = (None, linears, (*activations[:-1], name))
         else:
-            plan.append((module, None))
+            plan.append((module, [], ()))
     return plan
 
 
