@@ -1,4 +1,4 @@
-"""Saving and loading tensors: flat ``name -> tensor`` mappings in the safetensors format.
+"""Saving and loading tensors, by name or nested in dicts and lists as states are, in the safetensors format.
 
 A checkpoint is either the old one or the new one, never half of each: it is written to a temporary file in the same
 folder, synced, and renamed over the target. Loading reads numbers and text only; nothing is ever unpickled.
@@ -7,6 +7,7 @@ folder, synced, and renamed over the target. Loading reads numbers and text only
 from __future__ import annotations
 
 import errno
+import json
 import os
 import secrets
 from collections.abc import Iterator, Mapping
@@ -43,22 +44,26 @@ _CODES = {
 _METADATA = "__metadata__"
 """Key that safetensors keeps for itself. It writes a tensor of that name without complaint and then cannot read it."""
 
+_STRUCTURE = "gpugrad.structure"
+"""Metadata entry that says, as JSON, how the tensors of a file were nested, and what was between them."""
+
 
 def save(
-    tensors: Mapping[str, Tensor | NDArray[Any]],
+    tensors: Mapping[str, Any],
     path: str | os.PathLike[str],
     metadata: Mapping[str, str] | None = None,
 ) -> None:
-    """Write named tensors to a safetensors file, atomically.
+    """Write named tensors, or nested states, to a safetensors file, atomically.
 
     Until the new file is complete and on the disk, `path` keeps what it held before; a failure leaves it untouched.
     Tensors on a GPU are copied to the CPU. `requires_grad` and the tape are not saved.
 
     Parameters
     ----------
-    tensors : mapping of str to Tensor or array
+    tensors : mapping of str to Tensor or array, or to what holds them
         Any shapes (0-d and empty too) and memory layouts; bool, signed and unsigned integers of 8 to 64 bits,
-        float16, float32 or float64.
+        float16, float32 or float64. They may be in dicts, lists and tuples, beside numbers, text and None, as in the states
+        of optimisers: another reader then finds the tensor ``state["model"]["weight"]`` under the name ``model.weight``.
     path : str or path-like
         The file to write. A symbolic link is followed. The folder must exist.
     metadata : mapping of str to str, optional
@@ -90,18 +95,26 @@ def save(
     ...     path = os.path.join(folder, "model.safetensors")
     ...     save({"weight": np.ones((2, 3), "float32")}, path, metadata={"epoch": "7"})
     ...     load(path)["weight"].shape, load_metadata(path)
+    ...     save({"optimizer": {"lr": 0.1, "step": np.array(7)}}, path)
+    ...     load(path)
     ((2, 3), {'epoch': '7'})
+    {'optimizer': {'lr': 0.1, 'step': tensor(7)}}
     """
     _check_metadata(metadata)
-    arrays = {_checked_name(name): _host_array(name, value) for name, value in tensors.items()}
+    found: dict[str, Any] = {}
+    structure = {_checked_name(name): _flattened(value, name, found) for name, value in tensors.items()}
+    arrays = {name: _host_array(name, value) for name, value in found.items()}
+    notes = None if metadata is None else dict(metadata)
+    if structure.keys() != arrays.keys():
+        notes = (notes or {}) | {_STRUCTURE: json.dumps({"dict": list(structure.items())})}
     # safetensors' own save_file makes a file with mode 0600 and syncs nothing, so only its bytes are used.
-    content = _safetensors().numpy.save(arrays, metadata=None if metadata is None else dict(metadata))
+    content = _safetensors().numpy.save(arrays, metadata=notes)
     with atomic_write(path) as file:
         file.write(content)
 
 
-def load(path: str | os.PathLike[str]) -> dict[str, Tensor]:
-    """Read every tensor of a safetensors file.
+def load(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read every tensor of a safetensors file, nested as it was saved.
 
     Parameters
     ----------
@@ -110,7 +123,7 @@ def load(path: str | os.PathLike[str]) -> dict[str, Tensor]:
 
     Returns
     -------
-    dict of str to Tensor
+    dict of str to Tensor, or to what `save` found them in
         CPU tensors with the saved shapes and dtypes, on no tape, each with writable memory of its own.
 
     Raises
@@ -148,7 +161,15 @@ def load(path: str | os.PathLike[str]) -> dict[str, Tensor]:
                     f"{', '.join(_CODES.values())}; convert it where the file was made"
                 )
             arrays[name] = file.get_tensor(name)
-    return {name: asarray(array) for name, array in arrays.items()}
+        structure = (file.metadata() or {}).get(_STRUCTURE)
+    tensors = {name: asarray(array) for name, array in arrays.items()}
+    if structure is None:
+        return tensors
+    try:
+        nested: dict[str, Any] = _nested(json.loads(structure), tensors)
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise CheckpointError(f"{os.fspath(path)}: the entry {_STRUCTURE!r} of its metadata is damaged: {error!r}") from error
+    return nested
 
 
 def load_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
@@ -188,7 +209,7 @@ def load_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
     {'dataset': 'mnist'}
     """
     with _opened(path) as file:
-        return dict(file.metadata() or {})
+        return {key: text for key, text in (file.metadata() or {}).items() if key != _STRUCTURE}
 
 
 @contextmanager
@@ -280,6 +301,42 @@ def _opened(path: str | os.PathLike[str]) -> Iterator[Any]:
         raise CheckpointError(f"{name}: truncated, damaged, or not a safetensors file: {error}") from error
 
 
+def _flattened(value: Any, name: str, found: dict[str, Any]) -> Any:
+    """What is around tensors, as JSON: a list is itself, other containers name their kind; the tensors go into `found`."""
+    if hasattr(value, "dtype"):
+        if name in found:
+            raise CheckpointError(f"save: two tensors would be named {name!r}; rename one of the keys that lead to them")
+        found[name] = value
+        return {"tensor": name}
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if type(value) in (list, tuple):
+        items = [_flattened(item, f"{name}.{i}", found) for i, item in enumerate(value)]
+        return items if type(value) is list else {"tuple": items}
+    if isinstance(value, Mapping) and all(isinstance(key, str | int) for key in value):
+        return {"dict": [[key, _flattened(item, f"{name}.{key}", found)] for key, item in value.items()]}
+    raise CheckpointError(
+        f"save: {name!r} is of type {type(value).__name__}, expected a Tensor, an array, a number, text, None, or dicts "
+        "(by text or integers), lists and tuples of them"
+    )
+
+
+def _nested(structure: Any, tensors: dict[str, Tensor]) -> Any:
+    """The inverse of `_flattened`."""
+    if isinstance(structure, list):
+        return [_nested(item, tensors) for item in structure]
+    if not isinstance(structure, dict):
+        return structure
+    ((kind, inside),) = structure.items()
+    if kind == "tensor":
+        return tensors[inside]
+    if kind == "dict":
+        return {key: _nested(item, tensors) for key, item in inside}
+    if kind == "tuple":
+        return tuple(_nested(inside, tensors))
+    raise ValueError(f"unknown kind {kind!r}")
+
+
 def _checked_name(name: Any) -> str:
     if not isinstance(name, str):
         raise CheckpointError(f"save: the name {name!r} is of type {type(name).__name__}, expected str")
@@ -295,6 +352,8 @@ def _check_metadata(metadata: Mapping[str, str] | None) -> None:
                 f"save: metadata entry {key!r}: {value!r} is {type(key).__name__}: {type(value).__name__}, expected "
                 "str: str; use json.dumps for anything else"
             )
+        if key == _STRUCTURE:
+            raise CheckpointError(f"save: the metadata entry {_STRUCTURE!r} is taken; rename it")
 
 
 def _host_array(name: str, value: Any) -> NDArray[Any]:
@@ -303,9 +362,7 @@ def _host_array(name: str, value: Any) -> NDArray[Any]:
     if device_of(raw) != "cpu":
         raw = to_device(raw, "cpu")
     if not isinstance(raw, np.ndarray | np.generic) or isinstance(raw, np.ma.MaskedArray):
-        raise CheckpointError(
-            f"save: {name!r} is of type {type(value).__name__}, expected a Tensor or an array (flatten nested dicts)"
-        )
+        raise CheckpointError(f"save: {name!r} is of type {type(value).__name__}, expected a Tensor or an array")
     if raw.dtype.name not in _CODES:
         raise CheckpointError(f"save: {name!r} has dtype {raw.dtype}, expected one of {', '.join(_CODES)}")
     # Not ascontiguousarray, which would turn a 0-d array into a 1-d one.

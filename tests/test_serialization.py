@@ -103,6 +103,50 @@ def test_metadata(tmp_path: Path) -> None:
     assert load_metadata(tmp_path / "without") == {}
 
 
+STATES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | NAMES | hnp.arrays("float32", (2,)),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.lists(inner, max_size=3).map(tuple)
+        | st.dictionaries(st.from_regex("[a-z]{1,3}", fullmatch=True) | st.integers(0, 9), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+
+
+def plain(state: Any) -> Any:
+    """A state with arrays as bytes, so that it can be compared."""
+    if isinstance(state, dict):
+        return {key: plain(value) for key, value in state.items()}
+    if isinstance(state, list | tuple):
+        return type(state)(map(plain, state))
+    return np.asarray(state.numpy() if isinstance(state, Tensor) else state).tobytes() if hasattr(state, "dtype") else state
+
+
+@given(state=st.dictionaries(st.from_regex("[a-z]{1,3}", fullmatch=True), STATES, max_size=3))
+def test_nested_states_come_back_as_they_were(tmp_path_factory: pytest.TempPathFactory, state: dict[str, Any]) -> None:
+    path = tmp_path_factory.mktemp("save") / "x.safetensors"
+    save(state, path, metadata={"note": "mine"})
+    assert plain(load(path)) == plain(state)
+    assert load_metadata(path) == {"note": "mine"}
+
+
+def test_other_readers_find_nested_tensors_by_dotted_names(tmp_path: Path) -> None:
+    import safetensors.numpy
+
+    save({"model": {"0.weight": np.ones(2)}, "steps": [np.zeros(1), 3], "lr": float("inf")}, tmp_path / "x")
+    assert set(safetensors.numpy.load_file(tmp_path / "x")) == {"model.0.weight", "steps.0"}
+    assert load(tmp_path / "x")["lr"] == float("inf")
+
+
+@pytest.mark.parametrize("structure", ["{", '{"set": []}', '{"tensor": "missing"}', '{"dict": 3}', "[" * 100_000])
+def test_a_damaged_structure_is_refused(tmp_path: Path, structure: str) -> None:
+    header = {"__metadata__": {"gpugrad.structure": structure}, "w": {"dtype": "U8", "shape": [1], "data_offsets": [0, 1]}}
+    (tmp_path / "x").write_bytes(file_bytes(header, b"1"))
+    with pytest.raises(CheckpointError, match=r"x: the entry 'gpugrad.structure' of its metadata is damaged"):
+        load(tmp_path / "x")
+
+
 # --- what is refused
 
 
@@ -113,10 +157,11 @@ def test_metadata(tmp_path: Path) -> None:
         ("o", np.array([{}, None]), "'o' has dtype object, expected one of"),
         ("s", np.array(["text"]), "'s' has dtype <U4, expected one of"),
         ("t", np.zeros(1, "datetime64[s]"), "'t' has dtype datetime64[s], expected one of"),
-        ("l", [1.0, 2.0], "'l' is of type list, expected a Tensor or an array"),
-        ("optimizer", {"m": np.zeros(1)}, "'optimizer' is of type dict, expected a Tensor or an array (flatten"),
+        ("f", [1.0, abs], "'f.1' is of type builtin_function_or_method, expected a Tensor, an array, a number"),
+        ("d", {"a": {2.5: 1}}, "'d.a' is of type dict, expected"),
+        ("g", {"a.b": np.zeros(1), "a": {"b": np.zeros(1)}}, "two tensors would be named 'g.a.b'"),
+        ("i", {1: np.zeros(1), "1": np.zeros(1)}, "two tensors would be named 'i.1'"),
         ("m", np.ma.masked_array([1.0], [True]), "'m' is of type MaskedArray"),
-        ("n", None, "'n' is of type NoneType"),
         (3, np.zeros(1), "name 3 is of type int, expected str"),
         ("__metadata__", np.zeros(1), "'__metadata__' is taken by the format"),
     ],
@@ -127,6 +172,11 @@ def test_save_refuses_by_name_and_writes_nothing(tmp_path: Path, name: Any, valu
         save({"good": np.zeros(2), name: value}, tmp_path / "x")
     assert os.listdir(tmp_path) == ["x"]
     assert list(load(tmp_path / "x")) == ["old"]
+
+
+def test_the_structures_own_metadata_name_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"'gpugrad\.structure' is taken"):
+        save({}, tmp_path / "x", metadata={"gpugrad.structure": "{}"})
 
 
 @pytest.mark.parametrize("metadata", [{"epoch": 3}, {3: "epoch"}])
