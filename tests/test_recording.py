@@ -21,6 +21,12 @@ def make(optimizer: str) -> tuple[nn.Module, optim.Optimizer, np.ndarray, np.nda
         "momentum": lambda p: optim.SGD(p, lr=0.05, momentum=0.9, nesterov=True, weight_decay=1e-3),
         "adam": lambda p: optim.Adam(p, lr=0.01, weight_decay=1e-3),
         "adamw": lambda p: optim.AdamW(p, lr=0.01, amsgrad=True),
+        "rmsprop": lambda p: optim.RMSprop(p, lr=0.01, centered=True, momentum=0.5),
+        "adagrad": lambda p: optim.Adagrad(p, lr=0.05, lr_decay=0.1),
+        "adadelta": lambda p: optim.Adadelta(p),
+        "adamax": lambda p: optim.Adamax(p, lr=0.01),
+        "nadam": lambda p: optim.NAdam(p, lr=0.01),
+        "radam": lambda p: optim.RAdam(p, lr=0.01),
     }
     return model, makers[optimizer](model.parameters()), np.zeros((32, 6), np.float32), np.zeros(32, np.int64)
 
@@ -49,7 +55,9 @@ def replay(records: list[Record]) -> dict[int, Any]:
     return made
 
 
-@pytest.mark.parametrize("name", ["sgd", "momentum", "adam", "adamw"])
+@pytest.mark.parametrize(
+    "name", ["sgd", "momentum", "adam", "adamw", "rmsprop", "adagrad", "adadelta", "adamax", "nadam", "radam"]
+)
 def test_a_recorded_step_replays_to_the_eager_numbers(name: str) -> None:
     data = batches(22)
     model, optimizer, x, y = make(name)

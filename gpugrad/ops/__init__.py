@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from . import (
     activation,
+    adaptive,
     comparison,
     complex_numbers,
     decompositions,
@@ -29,6 +30,7 @@ from . import (
 
 __all__ = [
     "activation",
+    "adaptive",
     "comparison",
     "complex_numbers",
     "decompositions",

@@ -1,16 +1,19 @@
 """Ops that change arrays in place: assignment and the optimisers' steps.
 
-They pass `apply` like all others, so a recorded step holds them. An optimiser's op updates all parameters at once. Its
-learning rate and step count are arrays, so that a recorded step reads their value of the day.
+They pass `apply` like all others, so a recorded step holds them. An optimiser's op updates all parameters at once; its
+inputs are the learning rate and the number of steps done, which are arrays, so that a recorded step reads their value of
+the day, and then one run of arrays after another: parameters, gradients, first states, ... See `step_rule`.
 """
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy
 
-from ..op import ArrayLike, update
+from ..op import ArrayLike, Sample, Samples, update
 from .samples import array, calls
 
 _BLOCK = 1 << 15
@@ -53,7 +56,7 @@ def assign_(xp: Any, x: ArrayLike, value: ArrayLike) -> Any:
     xp.copyto(x, value)
 
 
-def _groups(tensors: tuple[Any, ...], count: int) -> Any:
+def _groups(tensors: tuple[Any, ...], count: int) -> Iterator[tuple[Any, ...]]:
     """A list of `count` runs of equal length, read side by side: parameter, gradient, first state, ..."""
     n = len(tensors) // count
     return zip(*(tensors[i * n : (i + 1) * n] for i in range(count)), strict=True)
@@ -68,29 +71,18 @@ def _blocks(arrays: tuple[Any, ...]) -> Any:
     return (tuple(a[start : start + _BLOCK] for a in flat) for start in range(0, size, _BLOCK))
 
 
-def _steps(groups: int, leading: int, *options: dict[str, Any]) -> Any:
-    """Samples of an optimiser's op: a learning rate, where `leading` is 2 a step count, and runs of two arrays each."""
+def _steps(runs: int, scalars: tuple[float, ...], options: tuple[dict[str, Any], ...]) -> Samples:
+    """Samples of an optimiser's op: its numbers, and runs of two arrays each."""
 
-    def one(kwargs: dict[str, Any]) -> Any:
-        def make(rng: Any) -> Any:
-            scalars = (numpy.array(0.1), numpy.array(1.0))[:leading]
-            runs = [array(rng, *shape, low=0.1) for _ in range(groups) for shape in ((3, 4), (5,))]
-            return (*scalars, *runs), kwargs
+    def make(rng: Any) -> Any:
+        for kwargs in ({}, *options):
+            arrays = [array(rng, *shape, low=0.1) for _ in range(runs) for shape in ((3, 4), (5,))]
+            yield Sample((*map(numpy.array, scalars), *arrays), kwargs)
 
-        return make
-
-    return calls(*map(one, ({}, *options)))
+    return make
 
 
-def _mutated_groups(groups: int, mutated: tuple[int, ...], scalars: int) -> Any:
-    def indices(count: int) -> list[int]:
-        n = (count - scalars) // groups
-        return [scalars + g * n + i for g in mutated for i in range(n)]
-
-    return indices
-
-
-@update(mutates=_mutated_groups(2, (0,), 1), samples=_steps(2, 1, {"weight_decay": 0.1, "maximize": True}))
+@update(mutates=lambda count: range(1, 1 + count // 2), samples=_steps(2, (0.1,), ({"weight_decay": 0.1, "maximize": True},)))
 def sgd_(xp: Any, lr: ArrayLike, *tensors: ArrayLike, weight_decay: float = 0.0, maximize: bool = False) -> Any:
     """One step of gradient descent, ``p -= lr * (g + weight_decay * p)``, over parameters and gradients (`torch.optim.SGD`).
 
@@ -107,24 +99,94 @@ def sgd_(xp: Any, lr: ArrayLike, *tensors: ArrayLike, weight_decay: float = 0.0,
             xp.subtract(p, (g + p * decay) * rate if decay else g * rate, p)
 
 
-@update(
-    mutates=_mutated_groups(3, (0, 2), 2),
-    samples=_steps(3, 2, {"momentum": 0.9, "dampening": 0.5, "weight_decay": 0.1}, {"momentum": 0.9, "nesterov": True}),
-)
+def step_rule(states: int, *options: dict[str, Any], decoupled: bool = False) -> Callable[[Callable[..., Any]], Any]:
+    """Declare an optimiser's op by its rule.
+
+    ``rule(xp, rate, t, **options)`` gets the learning rate and the number of the step, from 1, and returns a function
+    ``direction(g, *states)`` that updates the states in place and returns what to subtract from the parameter, in memory of
+    its own. It is called for one cache-sized block of a parameter after another. `g` is the gradient to follow downhill,
+    with weight decay in it. Further arguments of the rule after `t` are 0-d arrays that it updates itself.
+
+    Parameters
+    ----------
+    states : int
+        Arrays kept for each parameter.
+    *options : dict
+        What samples are made with, beside the defaults.
+    decoupled : bool
+        The op has an option `decoupled_weight_decay`: to shrink the parameter, as AdamW does.
+    """
+    keyword, positional = inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD
+
+    def declare(rule: Callable[..., Any]) -> Any:
+        own = list(inspect.signature(rule).parameters.values())
+        more = [p.name for p in own[3:] if p.kind is positional]
+        first, runs = 2 + len(more), 2 + states
+
+        def body(
+            xp: Any,
+            lr: Any,
+            step: Any,
+            *tensors: Any,
+            weight_decay: float = 0.0,
+            decoupled_weight_decay: bool = False,
+            maximize: bool = False,
+            **options: Any,
+        ) -> None:
+            rate = float(lr)
+            direction = rule(xp, rate, float(step) + 1, *tensors[: first - 2], **options)
+            for arrays in _groups(tensors[first - 2 :], runs):
+                for p, g, *kept in (arrays,) if arrays[0].size <= _BLOCK else _blocks(arrays):
+                    if maximize:
+                        g = -g
+                    if weight_decay and decoupled_weight_decay:
+                        p *= 1 - rate * weight_decay
+                    elif weight_decay:
+                        g = g + p * weight_decay
+                    p -= direction(g, *kept)
+
+        def mutated(count: int) -> list[int]:
+            n = (count - first) // runs
+            return [*range(2, first + n), *range(first + 2 * n, count)]
+
+        common = {"weight_decay": 0.0} | ({"decoupled_weight_decay": False} if decoupled else {}) | {"maximize": False}
+        parameters = [
+            inspect.Parameter("xp", positional),
+            *(inspect.Parameter(name, positional, annotation="ArrayLike") for name in ("lr", "step", *more)),
+            inspect.Parameter("tensors", inspect.Parameter.VAR_POSITIONAL, annotation="ArrayLike"),
+            *(p for p in own if p.kind is keyword),
+            *(inspect.Parameter(name, keyword, default=d, annotation=type(d).__name__) for name, d in common.items()),
+        ]
+        body.__name__, body.__doc__, body.__module__ = rule.__name__, rule.__doc__, rule.__module__
+        body.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        return update(mutates=mutated, samples=_steps(runs, (0.1, 1.0, 0.9)[:first], options))(body)
+
+    return declare
+
+
+def decay_(mean: Any, value: Any, rate: float, xp: Any, work: Any) -> None:
+    """``mean = rate * mean + (1 - rate) * value``, in place; `work` is scratch memory, and may be `value`."""
+    mean *= rate
+    mean += xp.multiply(value, 1 - rate, out=work)
+
+
+def over_root(xp: Any, rate: float, numerator: Any, square: Any, eps: float, work: Any) -> Any:
+    """``rate * numerator / (sqrt(square) + eps)``, in `work`, which may be `square`."""
+    xp.sqrt(square, out=work)
+    work += eps
+    xp.divide(numerator, work, out=work)
+    if rate != 1:
+        work *= rate
+    return work
+
+
+@step_rule(1, {"momentum": 0.9, "dampening": 0.5, "weight_decay": 0.1}, {"momentum": 0.9, "nesterov": True, "maximize": True})
 def sgd_momentum_(
-    xp: Any,
-    lr: ArrayLike,
-    step: ArrayLike,
-    *tensors: ArrayLike,
-    momentum: float = 0.0,
-    dampening: float = 0.0,
-    weight_decay: float = 0.0,
-    nesterov: bool = False,
-    maximize: bool = False,
+    xp: Any, rate: float, t: float, *, momentum: float = 0.0, dampening: float = 0.0, nesterov: bool = False
 ) -> Any:
     """One step of gradient descent with momentum over parameters, gradients and buffers (`torch.optim.SGD`).
 
-    `step` is the number of steps done; at 0 the buffer is set to the gradient, undampened.
+    At step 0 the buffer is set to the gradient, undampened.
 
     >>> import gpugrad as gg
     >>> p, g, buffer = gg.tensor([1.0]), gg.tensor([1.0]), gg.zeros(1)
@@ -133,77 +195,43 @@ def sgd_momentum_(
     >>> p, buffer
     (tensor([0.75]), tensor([1.5]))
     """
-    rate, first = float(lr), float(step) == 0
-    for p, g, b in _groups(tensors, 3):
-        for p_, g_, b_ in _blocks((p, g, b)):
-            if maximize:
-                g_ = -g_
-            if weight_decay:
-                g_ = g_ + p_ * weight_decay
-            if first:
-                xp.copyto(b_, g_)
-            else:
-                b_ *= momentum
-                b_ += g_ if dampening == 0 else g_ * (1 - dampening)
-            p_ -= (g_ + b_ * momentum if nesterov else b_) * rate
+
+    def direction(g: Any, buffer: Any) -> Any:
+        if t == 1:
+            xp.copyto(buffer, g)
+        else:
+            buffer *= momentum
+            buffer += g if dampening == 0 else g * (1 - dampening)
+        return (g + buffer * momentum if nesterov else buffer) * rate
+
+    return direction
 
 
-def _adam_block(
-    xp: Any,
-    arrays: tuple[Any, ...],
-    rate: float,
-    t: float,
-    betas: tuple[float, float],
-    eps: float,
-    decay: float,
-    decoupled: bool,
-    maximize: bool,
-) -> None:
-    """Adam on one block: parameter, gradient, moments, and for AMSGrad the largest second moment so far."""
-    p, g, m, v, *largest = arrays
+def _adam(xp: Any, rate: float, t: float, betas: tuple[float, float], eps: float) -> Any:
+    """The direction of Adam, and, where a largest second moment is kept, of AMSGrad."""
     beta1, beta2 = betas
-    if maximize:
-        g = -g
-    if decay and decoupled:
-        p *= 1 - rate * decay
-    elif decay:
-        g = g + p * decay
-    work = xp.empty_like(p)
-    m *= beta1
-    m += xp.multiply(g, 1 - beta1, out=work)
-    v *= beta2
-    xp.multiply(g, g, out=work)
-    work *= 1 - beta2
-    v += work
-    if largest:
-        xp.maximum(largest[0], v, out=largest[0])
-        v = largest[0]
-    xp.sqrt(v, out=work)
-    work *= 1 / (1 - beta2**t) ** 0.5
-    work += eps
-    xp.divide(m, work, out=work)
-    work *= rate / (1 - beta1**t)
-    p -= work
+    correction = (1 - beta2**t) ** 0.5  # of the root, taken out of it: two passes over memory less
+    rate, eps = rate * correction / (1 - beta1**t), eps * correction
+
+    def direction(g: Any, m: Any, v: Any, largest: Any = None) -> Any:
+        work = xp.empty_like(g)
+        decay_(m, g, beta1, xp, work)
+        decay_(v, xp.multiply(g, g, out=work), beta2, xp, work)
+        if largest is not None:
+            v = xp.maximum(largest, v, out=largest)
+        return over_root(xp, rate, m, v, eps, work)
+
+    return direction
 
 
-@update(
-    mutates=_mutated_groups(4, (0, 2, 3), 2),
-    samples=_steps(4, 2, {"weight_decay": 0.1}, {"weight_decay": 0.1, "decoupled": True, "maximize": True}),
-)
-def adam_(
-    xp: Any,
-    lr: ArrayLike,
-    step: ArrayLike,
-    *tensors: ArrayLike,
-    betas: tuple[float, float] = (0.9, 0.999),
-    eps: float = 1e-8,
-    weight_decay: float = 0.0,
-    decoupled: bool = False,
-    maximize: bool = False,
-) -> Any:
-    """One step of Adam, or with `decoupled` of AdamW, over parameters, gradients and two moments (`torch.optim.Adam`).
+_DECAYS = ({"weight_decay": 0.1}, {"weight_decay": 0.1, "decoupled_weight_decay": True, "maximize": True})
 
-    `step` is the number of steps done before this one. Kingma and Ba (2015), algorithm 1; Loshchilov and Hutter (2019).
+
+@step_rule(2, *_DECAYS, decoupled=True)
+def adam_(xp: Any, rate: float, t: float, *, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8) -> Any:
+    """One step of Adam, or of AdamW, over parameters, gradients and two moments (`torch.optim.Adam`).
+
+    Kingma and Ba (2015), algorithm 1; Loshchilov and Hutter (2019).
 
     >>> import gpugrad as gg
     >>> p, g, m, v = gg.tensor([1.0]), gg.tensor([4.0]), gg.zeros(1), gg.zeros(1)
@@ -211,24 +239,11 @@ def adam_(
     >>> p, m
     (tensor([0.875]), tensor([0.4]))
     """
-    rate, t = float(lr), float(step) + 1
-    for arrays in _groups(tensors, 4):
-        for block in _blocks(arrays):
-            _adam_block(xp, block, rate, t, betas, eps, weight_decay, decoupled, maximize)
+    return _adam(xp, rate, t, betas, eps)
 
 
-@update(mutates=_mutated_groups(5, (0, 2, 3, 4), 2), samples=_steps(5, 2, {"weight_decay": 0.1}))
-def amsgrad_(
-    xp: Any,
-    lr: ArrayLike,
-    step: ArrayLike,
-    *tensors: ArrayLike,
-    betas: tuple[float, float] = (0.9, 0.999),
-    eps: float = 1e-8,
-    weight_decay: float = 0.0,
-    decoupled: bool = False,
-    maximize: bool = False,
-) -> Any:
+@step_rule(3, *_DECAYS, decoupled=True)
+def amsgrad_(xp: Any, rate: float, t: float, *, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8) -> Any:
     """`adam_` with the largest second moment so far as a fifth list (Reddi et al., 2018).
 
     >>> import gpugrad as gg
@@ -237,7 +252,4 @@ def amsgrad_(
     >>> p, largest
     (tensor([0.875]), tensor([0.016]))
     """
-    rate, t = float(lr), float(step) + 1
-    for arrays in _groups(tensors, 5):
-        for block in _blocks(arrays):
-            _adam_block(xp, block, rate, t, betas, eps, weight_decay, decoupled, maximize)
+    return _adam(xp, rate, t, betas, eps)

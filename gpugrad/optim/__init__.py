@@ -1,5 +1,11 @@
 """Optimisers, with PyTorch's names, arguments and update rules."""
 
+from .adaptive import Adadelta as Adadelta
+from .adaptive import Adagrad as Adagrad
+from .adaptive import Adamax as Adamax
+from .adaptive import NAdam as NAdam
+from .adaptive import RAdam as RAdam
+from .adaptive import RMSprop as RMSprop
 from .optimizers import SGD as SGD
 from .optimizers import Adam as Adam
 from .optimizers import AdamW as AdamW

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, ClassVar
 
 import numpy
 
 from .. import backend
 from ..errors import CheckpointError, DTypeError, GradientError, describe
-from ..op import Op, apply_update, registry
-from ..tape import Mutations, no_grad
+from ..op import apply_update, registry
+from ..tape import Mutations, enable_grad, no_grad
 from ..tensor import Tensor, asarray, wrap
 
 __all__ = ["SGD", "Adam", "AdamW", "Optimizer"]
@@ -32,7 +32,12 @@ class Optimizer:
         Options may be changed between steps: ``optimizer.param_groups[0]["lr"] = 0.01``.
     """
 
+    rule: str = ""
+    """The op of a step; a group's options of the op's names are passed to it. Where it depends on them, see `_rule`."""
     state_names: tuple[str, ...] = ()
+    """Arrays of a parameter's shape that are kept for each parameter, by PyTorch's names; see `_names`."""
+    counters: ClassVar[Mapping[str, float]] = {"step": 0.0}
+    """Numbers kept for each parameter, and where they start; one array for all that have done the same steps."""
 
     def __init__(self, params: Iterable[Any], defaults: dict[str, Any]) -> None:
         self.defaults = defaults
@@ -65,11 +70,15 @@ class Optimizer:
         self.param_groups.append(group)
         self._rates.append(numpy.zeros(()))
         self._changes.append(Mutations())
+        self._complex = any(p.dtype.kind == "c" for g in self.param_groups for p in g["params"])
 
     def _check_options(self, group: dict[str, Any]) -> None:
-        for name in ("lr", "eps", "weight_decay", "momentum"):
+        for name in ("lr", "eps", "weight_decay", "momentum", "lr_decay", "initial_accumulator_value", "momentum_decay"):
             if name in group and not float(group[name]) >= 0:
                 raise ValueError(f"{type(self).__name__}: {name} must be 0 or more, got {group[name]}")
+        for name in ("alpha", "rho"):
+            if name in group and not 0 <= group[name] <= 1:
+                raise ValueError(f"{type(self).__name__}: {name} must be in [0, 1], got {group[name]}")
         for beta in group.get("betas", ()):
             if not 0 <= beta < 1:
                 raise ValueError(f"{type(self).__name__}: betas must be in [0, 1), got {group['betas']}")
@@ -81,8 +90,18 @@ class Optimizer:
                 if p._node is not None:
                     p._node.grad = None if set_to_none or p._node.grad is None else wrap(p._node.grad._array * 0)
 
-    def step(self) -> None:
-        """Update all parameters that have a gradient."""
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Update all parameters that have a gradient.
+
+        Parameters
+        ----------
+        closure : callable, optional
+            Computes the loss and its gradients anew; called before the step, and what it returns is returned.
+        """
+        loss = None
+        if closure is not None:
+            with enable_grad():
+                loss = closure()
         with no_grad():
             for group, rate, changes in zip(self.param_groups, self._rates, self._changes, strict=True):
                 active = [p for p in group["params"] if p._node is not None and p._node.grad is not None]
@@ -90,36 +109,50 @@ class Optimizer:
                     rate[()] = group["lr"]
                     for bucket in self._buckets(group, active):
                         self._update(group, rate, bucket, changes)
+        return loss
 
     def _update(self, group: dict[str, Any], rate: Any, params: list[Tensor], changes: Mutations) -> None:
         """Update parameters that have done the same number of steps."""
-        op, options = self._op(group)
-        tensors = [p._array for p in params] + [p._node.grad._array for p in params]
-        if not self._keeps_state(group):
-            apply_update(op, (rate, *tensors), options, changes.over(tuple(tensors[: len(params)])))
+        op = registry[self._rule(group)]
+        options = {name: group[name] for name in op.params}
+        values, grads = [p._array for p in params], [p._node.grad._array for p in params]
+        if not self._names(group):
+            apply_update(op, (rate, *self._real(values), *self._real(grads)), options, changes.over(tuple(values)))
             return
         states = [self._state[id(p)] for p in params]
-        step = states[0]["step"]
-        moments = [state[name] for name in self.state_names for state in states]
-        apply_update(op, (rate, step, *tensors, *moments), options, changes.over((*tensors[: len(params)], *moments)))
-        apply_update(registry["add_"], (step, 1), {}, self._counting.over((step,)))
+        counters = [states[0][name] for name in self.counters]
+        moments = [state[name] for name in self._names(group) for state in states]
+        arrays = (*self._real(values), *self._real(grads), *self._real(moments))
+        apply_update(op, (rate, *counters, *arrays), options, changes.over((*values, *moments)))
+        apply_update(registry["add_"], (counters[0], 1), {}, self._counting.over((counters[0],)))
 
-    def _op(self, group: dict[str, Any]) -> tuple[Op, dict[str, Any]]:
-        raise NotImplementedError
+    def _real(self, arrays: list[Any]) -> list[Any]:
+        """Complex arrays as pairs of real numbers, which update rules with squares and maxima need."""
+        return [_pairs(a) if a.dtype.kind == "c" else a for a in arrays] if self._complex else arrays
 
-    def _keeps_state(self, group: dict[str, Any]) -> bool:
-        return True
+    def _rule(self, group: dict[str, Any]) -> str:
+        """The op of a step of a group."""
+        return self.rule
+
+    def _names(self, group: dict[str, Any]) -> tuple[str, ...]:
+        """The arrays kept for the parameters of a group."""
+        return self.state_names
+
+    def _initial(self, group: dict[str, Any], name: str, array: Any) -> Any:
+        """Where an array of the state starts."""
+        return backend.namespace_of(array).zeros_like(array)
 
     def _buckets(self, group: dict[str, Any], active: list[Tensor]) -> list[list[Tensor]]:
         """Parameters that share a step count. The count is one array for all, until some step leaves a parameter out."""
-        if not self._keeps_state(group):
+        names = self._names(group)
+        if not names:
             return [active]
-        fresh = [p for p in active if id(p) not in self._state]
+        known, complete = self._state, len(names) + len(self.counters)
+        fresh = [p for p in active if len(known.get(id(p), ())) < complete]
         if fresh:
-            step = numpy.zeros(())
+            counters = {name: numpy.array(start) for name, start in self.counters.items()}
             for p in fresh:
-                xp = backend.namespace_of(p._array)
-                self._state[id(p)] = {name: xp.zeros_like(p._array) for name in self.state_names} | {"step": step}
+                known[id(p)] = {n: self._initial(group, n, p._array) for n in names} | counters | known.get(id(p), {})
         buckets: dict[int, list[Tensor]] = {}
         for p in active:
             buckets.setdefault(id(self._state[id(p)]["step"]), []).append(p)
@@ -128,9 +161,9 @@ class Optimizer:
             sharers[id(state["step"])] = sharers.get(id(state["step"]), 0) + 1
         for key, bucket in buckets.items():
             if sharers[key] != len(bucket):
-                own = self._state[id(bucket[0])]["step"].copy()
+                own = {name: self._state[id(bucket[0])][name].copy() for name in self.counters}
                 for p in bucket:
-                    self._state[id(p)]["step"] = own
+                    self._state[id(p)].update(own)
         return list(buckets.values())
 
     # --- checkpoints ---
@@ -146,29 +179,40 @@ class Optimizer:
         return {"state": state, "param_groups": groups}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Take over a state from `state_dict`; refused whole if it does not fit the parameters."""
-        params = [p for group in self.param_groups for p in group["params"]]
+        """Take over a state from `state_dict`, or from PyTorch's; refused whole if it does not fit the parameters."""
         groups = state_dict["param_groups"]
         if [len(g["params"]) for g in groups] != [len(g["params"]) for g in self.param_groups]:
             raise CheckpointError(f"{type(self).__name__}: the state has other parameter groups; nothing was loaded")
+        options = [{k: v for k, v in saved.items() if k != "params"} for saved in groups]
+        owners = [(p, group | new) for group, new in zip(self.param_groups, options, strict=True) for p in group["params"]]
         new: dict[int, dict[str, Any]] = {}
-        steps: dict[float, Any] = {}
+        shared: dict[tuple[float, ...], dict[str, Any]] = {}
         for index, values in state_dict["state"].items():
-            p = params[int(index)]
-            arrays = {name: asarray(value)._array for name, value in values.items()}
-            wrong = set(arrays) ^ {*self.state_names, "step"}
-            wrong |= {name for name, a in arrays.items() if name != "step" and a.shape != p.shape}
+            p, group = owners[int(index)]
+            arrays = {name: asarray(value)._array for name, value in values.items() if value is not None}
+            if not arrays:  # as PyTorch's SGD without momentum has it
+                continue
+            arrays.setdefault("step", numpy.ones(()))  # PyTorch's SGD counts no steps, but has made one
+            wrong = set(arrays) ^ {*self._names(group), *self.counters}
+            wrong |= {name for name, a in arrays.items() if a.shape != (() if name in self.counters else p.shape)}
             if wrong:
                 raise CheckpointError(
                     f"{type(self).__name__}: the state of parameter {index}, {describe(p)}, does not fit in "
                     f"{', '.join(sorted(wrong))}; nothing was loaded"
                 )
-            count = float(arrays.pop("step"))
+            counts = {name: float(arrays.pop(name)) for name in self.counters}
             new[id(p)] = {n: backend.to_device(a.astype(p.dtype), p.device) for n, a in arrays.items()}
-            new[id(p)]["step"] = steps.setdefault(count, numpy.array(count))
+            new[id(p)] |= shared.setdefault(tuple(counts.values()), {n: numpy.array(c) for n, c in counts.items()})
         self._state = new
-        for group, saved in zip(self.param_groups, groups, strict=True):
-            group.update({k: v for k, v in saved.items() if k != "params"})
+        for group, saved in zip(self.param_groups, options, strict=True):
+            group.update({k: tuple(v) if k == "betas" else v for k, v in saved.items()})
+
+
+def _pairs(array: Any) -> Any:
+    """A complex array as a real one with a last axis of two, sharing memory."""
+    if not array.flags.c_contiguous:
+        raise DTypeError(f"an optimiser needs complex parameters and gradients to be contiguous, got {describe(array)}")
+    return array.reshape(-1).view(array.real.dtype).reshape(*array.shape, 2)
 
 
 class SGD(Optimizer):
@@ -192,8 +236,6 @@ class SGD(Optimizer):
     tensor([0.8], requires_grad=True)
     """
 
-    state_names = ("momentum_buffer",)
-
     def __init__(
         self,
         params: Iterable[Any],
@@ -207,24 +249,14 @@ class SGD(Optimizer):
     ) -> None:
         if nesterov and (momentum <= 0 or dampening != 0):
             raise ValueError("SGD: nesterov=True needs momentum > 0 and dampening = 0")
-        options = {
-            "lr": lr,
-            "momentum": momentum,
-            "dampening": dampening,
-            "weight_decay": weight_decay,
-            "nesterov": nesterov,
-            "maximize": maximize,
-        }
-        super().__init__(params, options)
+        options = {"lr": lr, "momentum": momentum, "dampening": dampening, "weight_decay": weight_decay}
+        super().__init__(params, options | {"nesterov": nesterov, "maximize": maximize})
 
-    def _keeps_state(self, group: dict[str, Any]) -> bool:
-        return bool(group["momentum"])
+    def _rule(self, group: dict[str, Any]) -> str:
+        return "sgd_momentum_" if group["momentum"] else "sgd_"
 
-    def _op(self, group: dict[str, Any]) -> tuple[Op, dict[str, Any]]:
-        names = ["weight_decay", "maximize"]
-        if not group["momentum"]:
-            return registry["sgd_"], {name: group[name] for name in names}
-        return registry["sgd_momentum_"], {name: group[name] for name in (*names, "momentum", "dampening", "nesterov")}
+    def _names(self, group: dict[str, Any]) -> tuple[str, ...]:
+        return ("momentum_buffer",) if group["momentum"] else ()
 
 
 class Adam(Optimizer):
@@ -241,6 +273,8 @@ class Adam(Optimizer):
     amsgrad : bool
         Divide by the largest second moment so far (Reddi et al., 2018).
     maximize : bool
+    decoupled_weight_decay : bool
+        Shrink the parameters instead, which makes it `AdamW`.
 
     Examples
     --------
@@ -253,8 +287,6 @@ class Adam(Optimizer):
     tensor([0.9], requires_grad=True)
     """
 
-    decoupled = False
-
     def __init__(
         self,
         params: Iterable[Any],
@@ -265,16 +297,16 @@ class Adam(Optimizer):
         amsgrad: bool = False,
         *,
         maximize: bool = False,
+        decoupled_weight_decay: bool = False,
     ) -> None:
-        names = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq")
-        self.state_names = names if amsgrad else names[:2]
-        self.amsgrad = amsgrad
-        options = {"lr": lr, "betas": tuple(betas), "eps": eps, "weight_decay": weight_decay, "maximize": maximize}
-        super().__init__(params, options)
+        options = {"lr": lr, "betas": tuple(betas), "eps": eps, "weight_decay": weight_decay, "amsgrad": amsgrad}
+        super().__init__(params, options | {"decoupled_weight_decay": decoupled_weight_decay, "maximize": maximize})
 
-    def _op(self, group: dict[str, Any]) -> tuple[Op, dict[str, Any]]:
-        options = {name: group[name] for name in ("betas", "eps", "weight_decay", "maximize")}
-        return registry["amsgrad_" if self.amsgrad else "adam_"], options | {"decoupled": self.decoupled}
+    def _rule(self, group: dict[str, Any]) -> str:
+        return "amsgrad_" if group["amsgrad"] else "adam_"
+
+    def _names(self, group: dict[str, Any]) -> tuple[str, ...]:
+        return ("exp_avg", "exp_avg_sq", "max_exp_avg_sq") if group["amsgrad"] else ("exp_avg", "exp_avg_sq")
 
 
 class AdamW(Adam):
@@ -293,8 +325,6 @@ class AdamW(Adam):
     tensor([0.899], requires_grad=True)
     """
 
-    decoupled = True
-
     def __init__(
         self,
         params: Iterable[Any],
@@ -306,4 +336,4 @@ class AdamW(Adam):
         *,
         maximize: bool = False,
     ) -> None:
-        super().__init__(params, lr, betas, eps, weight_decay, amsgrad, maximize=maximize)
+        super().__init__(params, lr, betas, eps, weight_decay, amsgrad, maximize=maximize, decoupled_weight_decay=True)
