@@ -6,6 +6,7 @@ from .adaptive import Adamax as Adamax
 from .adaptive import NAdam as NAdam
 from .adaptive import RAdam as RAdam
 from .adaptive import RMSprop as RMSprop
+from .lbfgs import LBFGS as LBFGS
 from .optimizers import SGD as SGD
 from .optimizers import Adam as Adam
 from .optimizers import AdamW as AdamW
