@@ -1,5 +1,6 @@
-"""Optimisers, with PyTorch's names, arguments and update rules."""
+"""Optimisers and learning rate schedules, with PyTorch's names, arguments and update rules."""
 
+from . import lr_scheduler as lr_scheduler
 from .adaptive import Adadelta as Adadelta
 from .adaptive import Adagrad as Adagrad
 from .adaptive import Adamax as Adamax
