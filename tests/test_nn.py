@@ -130,7 +130,7 @@ def test_sequential_gives_the_same_layer_by_layer() -> None:
 
 def test_layers_that_are_frozen_get_no_gradient() -> None:
     model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2), nn.Sigmoid(), nn.Linear(2, 1))
-    frozen = list(model[0].parameters()) + [model[2].weight]
+    frozen = [*model[0].parameters(), model[2].weight]
     for p in frozen:
         p.requires_grad_(False)
     model(gg.random.normal((5, 3))).sum().backward()
