@@ -40,6 +40,7 @@ from .derivatives import elementwise_grad as elementwise_grad
 from .derivatives import hessian as hessian
 from .derivatives import hvp as hvp
 from .derivatives import jacobian as jacobian
+from .draw import draw as draw
 from .errors import BoundsError as BoundsError
 from .errors import CheckpointError as CheckpointError
 from .errors import DataError as DataError

@@ -40,6 +40,8 @@ LAYERS = [
     "optim",
     "amp",
     "checkpoint",
+    "drawing",
+    "draw",
     "data",
     "testing",
 ]
