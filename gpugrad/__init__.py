@@ -41,6 +41,7 @@ from .derivatives import hessian as hessian
 from .derivatives import hvp as hvp
 from .derivatives import jacobian as jacobian
 from .draw import draw as draw
+from .errors import AnomalyError as AnomalyError
 from .errors import BoundsError as BoundsError
 from .errors import CheckpointError as CheckpointError
 from .errors import DataError as DataError
@@ -320,6 +321,8 @@ from .transforms import grad as grad
 from .transforms import jvp as jvp
 from .transforms import value_and_grad as value_and_grad
 from .transforms import vjp as vjp
+from .watch import detect_anomaly as detect_anomaly
+from .watch import profile as profile
 
 __version__ = "0.1.0"
 

@@ -38,6 +38,9 @@ _INSTALL = "install CuPy with `pip install gpugrad[cuda13]` (or `gpugrad[cuda12]
 libraries: list[ModuleType] = []
 """CuPy, once one of its arrays was seen here; empty before, so that programs on the CPU pay nothing for it."""
 
+detours: list[Any] = []
+"""Why an op's forward must be looked up: `libraries`, and the watchers that are on in some thread. Mostly empty."""
+
 _default_dtype: numpy.dtype[Any] = numpy.dtype(numpy.float32)
 
 
@@ -152,6 +155,7 @@ def _cupy() -> ModuleType:
 def _note(library: ModuleType) -> None:
     if library not in libraries:
         libraries.append(library)
+        detours.append(library)
 
 
 def device_count() -> int:

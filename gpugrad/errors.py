@@ -16,6 +16,7 @@ from typing import Any
 import numpy
 
 __all__ = [
+    "AnomalyError",
     "BoundsError",
     "CheckpointError",
     "DTypeError",
@@ -60,6 +61,10 @@ class GradientError(GpugradError, RuntimeError):
     """A gradient that was asked for and cannot be had."""
 
 
+class AnomalyError(GpugradError, FloatingPointError):
+    """A nan or an infinity that `gpugrad.detect_anomaly` found."""
+
+
 class LinearAlgebraError(GpugradError, numpy.linalg.LinAlgError):
     """A matrix that is singular, not positive definite, or otherwise not what an algorithm needs."""
 
@@ -94,6 +99,11 @@ def format_site(site: Site | None) -> str:
     line = next((n for start, end, n in code.co_lines() if start <= offset < end and n is not None), code.co_firstlineno)
     text = linecache.getline(code.co_filename, line).strip()
     return f"{code.co_filename}:{line}, in {code.co_name}" + (f": {text}" if text else "")
+
+
+def short_site(site: Site | None) -> str:
+    """`format_site` without the folder: for tables and pictures."""
+    return format_site(site) if site is None else format_site(site).removeprefix(os.path.dirname(site[0].co_filename) + os.sep)
 
 
 def describe(value: Any) -> str:

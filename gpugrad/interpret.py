@@ -18,7 +18,7 @@ from . import backend
 from . import op as _op
 from .op import Composed, Op, Pullback, needed, registry
 from .parts import Parts, has_parts, pick
-from .tape import Node, ancestors, freed, leaf, mode_with, walk
+from .tape import Node, ancestors, current_mode, freed, leaf, mode_with, walk
 
 __all__ = ["RAW", "RAW_ONCE", "TENSORS", "RawNamespace", "push_tangents", "raw_for", "tensor_of"]
 
@@ -135,13 +135,16 @@ def push_tangents(F: Any, roots: Sequence[Node], tangents: dict[Node, Any], floo
     tangents : dict of Node to array
         Tangents of the leaves; those of all other nodes are added to it.
     """
+    push: Callable[..., Any] = _push
+    for watcher in current_mode().watchers:
+        push = functools.partial(watcher.push, push)
     with numpy.errstate(all="ignore"):
         for node in ancestors(roots, floor):
             if node.op is None or node in tangents:
                 continue
             given = [tangents.get(parent) if parent is not None else None for parent in node.parents]
             if any(t is not None for t in given):
-                tangent = _push(F, node, given)
+                tangent = push(F, node, given)
                 if tangent is not None:
                     if tangent.shape != node.shape:
                         tangent = F.broadcast_to(tangent, node.shape)

@@ -178,13 +178,14 @@ class Op:
         return public
 
     def forward_on(self, arrays: Sequence[Any]) -> Callable[..., Any]:
-        """The forward for raw arrays of any library; asked only once a library other than NumPy is in use."""
-        xp = backend.common_namespace(arrays)
-        if xp is numpy:
-            return self.numpy
-        if xp not in self.forwards:
-            self.forwards[xp] = self.forward_in(xp)
-        return self.forwards[xp]
+        """The forward for raw arrays of any library, through whoever watches; asked only where `backend.detours` has some."""
+        xp = backend.common_namespace(arrays) if backend.libraries else numpy
+        forward = self.numpy
+        if xp is not numpy:
+            forward = self.forwards[xp] = self.forwards.get(xp) or self.forward_in(xp)
+        for watcher in current_mode().watchers:
+            forward = functools.partial(watcher.forward, self, forward)
+        return forward
 
     def forward_in(self, xp: ModuleType) -> Callable[..., Any]:
         """The forward on raw arrays of one library."""
@@ -419,7 +420,7 @@ Tensor: Any = None
 autocasting: list[Callable[[Op, tuple[Any, ...]], tuple[Any, ...]]] = []
 """What casts inputs while some thread is inside `gpugrad.amp.autocast`; empty otherwise, so that others pay nothing."""
 
-_libraries = backend.libraries
+_detours = backend.detours
 _new = object.__new__
 _getframe = sys._getframe
 _ndarray = numpy.ndarray
@@ -463,14 +464,14 @@ def apply(op: Op, inputs: tuple[Any, ...], params: dict[str, Any] = NO_PARAMS) -
         mask, arrays, parents = _unwrapped(op, inputs)
     mode = current_mode()
     try:
-        forward = op.numpy if not _libraries else op.forward_on(arrays)
+        forward = op.numpy if not _detours else op.forward_on(arrays)
         out = forward(*arrays, **params) if params else forward(*arrays)
     except (ValueError, TypeError, IndexError) as error:
         raise _explain(op, inputs, params, error) from None
     aux = None
     if type(out) is not _ndarray:
         if op.mutates is not None:
-            _log_update(op, arrays)
+            log_mutation(map(arrays.__getitem__, op.mutates(len(arrays))))  # a comprehension would make cells of locals
             if mode.records is not None:
                 mode.records.append(Record(op, tuple(arrays), params, None))
             return None
@@ -508,7 +509,7 @@ def apply(op: Op, inputs: tuple[Any, ...], params: dict[str, Any] = NO_PARAMS) -
 
 def apply_update(op: Op, arrays: tuple[Any, ...], params: dict[str, Any], changes: Mutations) -> None:
     """`apply` for an optimiser's step on raw arrays: no node is made, and what it changes is noted all at once."""
-    forward = op.numpy if not _libraries else op.forward_on(arrays)
+    forward = op.numpy if not _detours else op.forward_on(arrays)
     forward(*arrays, **params)
     changes.note()
     records = current_mode().records
@@ -565,11 +566,6 @@ def _weak(op: Op, values: Any, inputs: tuple[Any, ...]) -> Any:
             if dtype is not None and dtype.kind in "fc":
                 return backend.as_array(values, dtype)
     return backend.as_array(values)
-
-
-def _log_update(op: Op, arrays: Sequence[Any]) -> None:
-    assert op.mutates is not None
-    log_mutation([arrays[i] for i in op.mutates(len(arrays))])
 
 
 def _explain(op: Op, inputs: Sequence[Any], params: dict[str, Any], error: Exception) -> Exception:

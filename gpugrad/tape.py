@@ -21,7 +21,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy
 
-from .errors import GpugradError, GradientError, Site, format_site, user_site
+from .errors import AnomalyError, GpugradError, GradientError, Site, format_site, user_site
 
 __all__ = ["Mode", "Node", "Record", "current_mode", "enable_grad", "no_grad", "recording", "walk"]
 
@@ -46,14 +46,21 @@ class Mode:
         Whether a transform traces.
     autocast : dtype or None
         In what products are computed, see `gpugrad.amp`.
+    watchers : tuple of Watcher
+        Who sees each op run, see `gpugrad.watch`.
     """
 
-    __slots__ = ("autocast", "grad", "records", "tracing")
+    __slots__ = ("autocast", "grad", "records", "tracing", "watchers")
 
     def __init__(
-        self, grad: bool = True, records: list[Record] | None = None, tracing: bool = False, autocast: Any = None
+        self,
+        grad: bool = True,
+        records: list[Record] | None = None,
+        tracing: bool = False,
+        autocast: Any = None,
+        watchers: tuple[Any, ...] = (),
     ) -> None:
-        self.grad, self.records, self.tracing, self.autocast = grad, records, tracing, autocast
+        self.grad, self.records, self.tracing, self.autocast, self.watchers = grad, records, tracing, autocast, watchers
 
     def but(self, **changes: Any) -> Mode:
         """This mode with some fields changed."""
@@ -298,6 +305,10 @@ def walk(F: Any, roots: Sequence[tuple[Node, Any]], wanted: set[Node] | None = N
     following: tuple[int, Node] | None = None  # the first parent of a node: in a chain, it is next and need not be heaped
     get, raw, last_change = pending.get, F.raw, _last_change
     kept = None if wanted is None else _leading_to(wanted, [node for node, _ in roots])
+    watchers = current_mode().watchers
+    if watchers:
+        F = _WatchedRules(F, watchers)
+        raw = False
     for node, cotangent in roots:
         if kept is not None and node not in kept:
             continue
@@ -343,11 +354,34 @@ def walk(F: Any, roots: Sequence[tuple[Node, Any]], wanted: set[Node] | None = N
                                 following = (-parent.index, parent)
                             else:
                                 heappush(heap, (-parent.index, parent))
-    except GradientError:
+    except (GradientError, AnomalyError):
         raise
     except Exception as error:
         raise _failed(node, error) from error
+    for watcher in watchers:
+        watcher.walked(pending)
     return Cotangents(pending, borrowed)
+
+
+class _WatchedRules:
+    """An interpreter that lets watchers see each rule run."""
+
+    raw = False
+
+    def __init__(self, F: Any, watchers: Sequence[Any]) -> None:
+        self._F, self._watchers = F, watchers
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._F, name)
+
+    def pull(self, node: Node, pullback: Any, t: Any, saved: tuple[Any, ...]) -> tuple[Any, ...]:
+        """The cotangents of a node's inputs."""
+        F = self._F
+        rule = functools.partial(pullback.call, F) if F.raw else functools.partial(F.pull, node, pullback)
+        for watcher in self._watchers:
+            rule = functools.partial(watcher.backward, node, rule)
+        grads: tuple[Any, ...] = rule(t, saved)
+        return grads
 
 
 def _failed(node: Node, error: Exception) -> GradientError:
@@ -429,7 +463,7 @@ _entries = 0
 """How often the tables below were added to, `Mutations` apart."""
 
 
-def _owner(array: Any) -> Any:
+def owner_of(array: Any) -> Any:
     """The array that owns the memory of a (possibly viewing) array."""
     base = array.base
     while base is not None and hasattr(base, "base") and hasattr(base, "dtype"):
@@ -447,7 +481,7 @@ def log_mutation(arrays: Iterable[Any]) -> None:
 
 def _enter(arrays: Iterable[Any], change: Change) -> None:
     for array in arrays:
-        owner = array if array.base is None else _owner(array)
+        owner = array if array.base is None else owner_of(array)
         key = id(owner)
         known = _mutations.get(key)
         reference = known[0] if known is not None and known[0]() is owner else _watch(owner, key)
@@ -506,7 +540,7 @@ def hand_out(array: Any) -> None:
     Its checksum is what tells later whether that happened. Arrays that only one Tensor holds never come here.
     """
     global _last_change, _entries
-    owner = _owner(array)
+    owner = owner_of(array)
     if not isinstance(owner, numpy.ndarray) or owner.dtype.hasobject:
         return
     checksum = _checksum(owner)
@@ -529,7 +563,7 @@ def _check_unchanged(node: Node, saved: tuple[Any, ...]) -> None:
     for value in itertools.chain.from_iterable(v if isinstance(v, tuple) else (v,) for v in saved):
         if not hasattr(value, "base"):
             continue
-        owner = _owner(value)
+        owner = owner_of(value)
         entry = _mutations.get(id(owner))
         if entry is not None and entry[0]() is owner and entry[1].index > node.index:
             raise _changed(node, value, f"was changed in place at {format_site(entry[1].site)}")

@@ -40,6 +40,8 @@ LAYERS = [
     "optim",
     "amp",
     "checkpoint",
+    "watchers",
+    "watch",
     "drawing",
     "draw",
     "data",

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import inspect
-import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy
 
 from .. import backend
-from ..errors import format_site
+from ..errors import short_site
 from ..nn.module import Module
 from ..parts import Parts, has_parts
 from ..tape import Node, ancestors
@@ -192,7 +191,7 @@ def gates_of(roots: Iterable[Node], known: Known, names: Names) -> list[Gate]:
 
 def _leaf(node: Node, names: Names) -> Gate:
     name = names.by_node.get(node, "")
-    gate = Gate("leaf", name or "leaf", name, "leaf that requires a gradient", site_of(node))
+    gate = Gate("leaf", name or "leaf", name, "leaf that requires a gradient", short_site(node.site))
     gate.module, gate.owned = names.owners.get(node, ""), node in names.owners
     return gate
 
@@ -204,7 +203,7 @@ def _op_gate(
     inputs = known.inputs.get(node, ())
     local = known.locals.get(node, ())
     numbers: dict[int, str] = {}
-    gate = Gate("op", "", names.by_node.get(node, ""), _call(node), site_of(node))
+    gate = Gate("op", "", names.by_node.get(node, ""), _call(node), short_site(node.site))
     for i, parent in enumerate(node.parents):
         constant: Any = inputs[i] if i < len(inputs) else None
         if parent is not None:
@@ -245,12 +244,6 @@ def _label(node: Node, numbers: dict[int, str]) -> str:
         return WITH_CONSTANT[op.name][i].format(c=c.replace("-", "−"))
     words = [value for value in node.params.values() if op.name == "linear_activation" and isinstance(value, str)]
     return ", ".join([SYMBOLS.get(op.name, op.name.removesuffix("_activation")), *words])
-
-
-def site_of(node: Node) -> str:
-    """The user's line, without the folder: pictures are shown to others."""
-    text = format_site(node.site)
-    return text if node.site is None else text.removeprefix(os.path.dirname(node.site[0].co_filename) + os.sep)
 
 
 def _call(node: Node) -> str:
