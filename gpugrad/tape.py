@@ -48,9 +48,11 @@ class Mode:
         In what products are computed, see `gpugrad.amp`.
     watchers : tuple of Watcher
         Who sees each op run, see `gpugrad.watch`.
+    apart : bool
+        Whether modules run layer by layer, also where they could run several as one op: for pictures and for blame.
     """
 
-    __slots__ = ("autocast", "grad", "records", "tracing", "watchers")
+    __slots__ = ("apart", "autocast", "grad", "records", "tracing", "watchers")
 
     def __init__(
         self,
@@ -59,8 +61,10 @@ class Mode:
         tracing: bool = False,
         autocast: Any = None,
         watchers: tuple[Any, ...] = (),
+        apart: bool = False,
     ) -> None:
         self.grad, self.records, self.tracing, self.autocast, self.watchers = grad, records, tracing, autocast, watchers
+        self.apart = apart
 
     def but(self, **changes: Any) -> Mode:
         """This mode with some fields changed."""

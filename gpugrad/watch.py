@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from .tape import mode_with
+
 if TYPE_CHECKING:
     from .watchers.profiler import Profile
 
@@ -52,7 +54,7 @@ def detect_anomaly(nan_only: bool = False) -> Iterator[None]:
     from .watchers.watcher import watched_by
 
     watcher = Anomalies(nan_only)
-    with watched_by(watcher):
+    with watched_by(watcher), mode_with(apart=True):
         yield
         watcher.settle()
 

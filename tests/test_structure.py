@@ -136,11 +136,16 @@ def test_importing_loads_nothing_heavy() -> None:
 
 
 def test_importing_is_quick() -> None:
-    """Beyond NumPy's own import; the best of five, since other work on the machine only ever adds."""
+    """Beyond NumPy's own import; on a machine so slow or busy that NumPy takes long, not much longer than that.
+
+    The best of five, since other work on the machine only ever adds.
+    """
     program = (
         "from time import perf_counter\n"
         "start = perf_counter(); import numpy; middle = perf_counter(); import gpugrad; end = perf_counter()\n"
-        "print(end - middle)"
+        "print(middle - start, end - middle)"
     )
-    best = min(float(in_a_fresh_interpreter(program)) for _ in range(5))
-    assert best < MOST_SECONDS, f"import gpugrad takes {best * 1000:.0f} ms beyond NumPy"
+    times = [tuple(map(float, in_a_fresh_interpreter(program).split())) for _ in range(5)]
+    numpy_alone, best = min(t[0] for t in times), min(t[1] for t in times)
+    limit = max(MOST_SECONDS, 1.5 * numpy_alone)
+    assert best < limit, f"import gpugrad takes {best * 1000:.0f} ms beyond NumPy, which takes {numpy_alone * 1000:.0f} ms"

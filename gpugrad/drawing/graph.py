@@ -242,8 +242,9 @@ def _label(node: Node, numbers: dict[int, str]) -> str:
         if c == "-1" and op.name == "multiply":
             return "*−1"
         return WITH_CONSTANT[op.name][i].format(c=c.replace("-", "−"))
-    words = [value for value in node.params.values() if op.name == "linear_activation" and isinstance(value, str)]
-    return ", ".join([SYMBOLS.get(op.name, op.name.removesuffix("_activation")), *words])
+    if op.name == "linear_layers":
+        return " > ".join("linear" if name is None else f"linear, {name}" for name in node.params["activations"])
+    return SYMBOLS.get(op.name, op.name)
 
 
 def _call(node: Node) -> str:

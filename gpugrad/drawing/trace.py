@@ -126,7 +126,7 @@ def draw_function(
     for namespace in surroundings:
         names.collect(namespace)
     run = _Run(function)
-    with mode_with(grad=True, records=run):
+    with mode_with(grad=True, records=run, apart=True):
         result = function(*given)
     outputs = [out for out in flatten(result)[0] if isinstance(out, Tensor) and out._node is not None]
     if not outputs:

@@ -9,6 +9,7 @@ from typing import Any
 from ..creation import empty
 from ..errors import DTypeError, ShapeError
 from ..ops import activation, elementwise, linalg
+from ..tape import current_mode
 from ..tensor import Tensor
 from . import init
 from .module import Module, Parameter
@@ -42,7 +43,7 @@ class Sequential(Module):
 
     def forward(self, x: Any) -> Any:
         """Run the modules in order."""
-        if not self.fuse:
+        if not self.fuse or current_mode().apart:
             for layer in self._layers:
                 x = layer(x)
             return x
