@@ -133,7 +133,8 @@ def draw_templates(results: dict[str, Any], path: Path) -> None:
         for digit, axes in enumerate(line):
             limit = np.abs(w[digit]).max()
             axes.imshow(w[digit].reshape(8, 8), cmap="RdBu_r", vmin=-limit, vmax=limit)
-            axes.set(xticks=[], yticks=[], title=str(digit) if line is grid[0] else "")
+            axes.set(xticks=[], yticks=[])
+            axes.set_title(f"{digit}", fontsize=9)
         line[0].set_ylabel(f"{name}\n{accuracy:.1%}", fontsize=9)
     figure.suptitle("One template per class: red where ink speaks for the digit, blue where against it (with test accuracy)")
     figure.savefig(path, dpi=120)
