@@ -121,7 +121,7 @@ def draw_nets(results: dict[str, Result], path: Path) -> None:
     from matplotlib import pyplot
 
     depth = len(next(iter(results.values())).size)
-    figure = pyplot.figure(figsize=(15, 8.5), layout="constrained")
+    figure: Any = pyplot.figure(figsize=(15, 8.5), layout="constrained")
     left, right = figure.subfigures(1, 2, width_ratios=(8, 6))
     for axes, (name, result) in zip(left.subplots(4, 2, sharex=True).flat, results.items()):
         for layer, color in ((0, "C3"), (depth // 2 - 1, "C1"), (depth - 1, "C0")):

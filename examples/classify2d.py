@@ -75,8 +75,8 @@ def train(points: tuple[Any, ...], width: int, penalty: float, steps: int, devic
         optimizer.step()
     with gg.no_grad():
         norm = float(sum(gg.square(w).sum().item() for w in weights))
-        accuracies = [(model(a).argmax(axis=1) == b).astype(np.float32).mean().item() for a, b in ((x, y), (test_x, test_y))]
-        return Result(*accuracies, norm, gg.softmax(model(plane))[:, 1].numpy().reshape(len(SIDE), -1))
+        right, test_right = (float((model(a).argmax(axis=1) == b).numpy().mean()) for a, b in ((x, y), (test_x, test_y)))
+        return Result(right, test_right, norm, gg.softmax(model(plane))[:, 1].numpy().reshape(len(SIDE), -1))
 
 
 def draw(sets: dict[str, tuple[Any, ...]], results: dict[tuple[str, int, float], Result], path: Path) -> None:

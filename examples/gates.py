@@ -40,7 +40,7 @@ class Add:
 class Multiply:
     """x * y: each input gets the other's value times the gradient."""
 
-    symbol = "×"
+    symbol = "*"
 
     def forward(self, x: float, y: float) -> float:
         self.x, self.y = x, y
@@ -66,11 +66,11 @@ class Unary:
         return (self.derivative(self.x, self.out) * upstream,)
 
 
+@dataclass
 class ComputationalGraph:
     """Gates by name, each with the names of its inputs, in any order; a name without a gate is an input of the graph."""
 
-    def __init__(self, gates: dict[str, tuple[Any, ...]]) -> None:
-        self.gates = gates
+    gates: dict[str, tuple[Any, ...]]
 
     def nodes_topologically_sorted(self) -> list[str]:
         """Names, every one behind the inputs of its gate; a graph with a cycle is refused (`graphlib.CycleError`)."""
@@ -104,7 +104,7 @@ NEURON: dict[str, tuple[Any, ...]] = {
     "s1": (Multiply(), "w1", "x1"),
     "s2": (Add(), "s0", "s1"),
     "s3": (Add(), "s2", "w2"),
-    "minus": (Unary("×(-1)", lambda x: -x, lambda x, out: -1), "s3"),
+    "minus": (Unary("*(-1)", lambda x: -x, lambda x, out: -1), "s3"),
     "exp": (Unary("exp", math.exp, lambda x, out: out), "minus"),
     "plus 1": (Unary("+1", lambda x: x + 1, lambda x, out: 1), "exp"),
     "L": (Unary("1/x", lambda x: 1 / x, lambda x, out: -1 / x**2), "plus 1"),
@@ -156,8 +156,7 @@ def draw(graphs: dict[str, ComputationalGraph], path: Path) -> None:
         for name, (column, height) in place.items():
             gate, *sources = graph.gates.get(name, (None,))
             for source in sources:
-                start, level = place[source]
-                axes.plot((start + 0.6, column), (level, height), color="gray", zorder=0)
+                axes.plot((place[source][0] + 0.6, column), (place[source][1], height), color="gray", zorder=0)
             axes.plot((column, column + 0.6), (height, height), color="gray", zorder=0)
             shape = {"boxstyle": "circle" if gate else "square", "facecolor": "lightyellow" if gate else "white"}
             axes.text(column, height, gate.symbol if gate else name, ha="center", va="center", bbox=shape)

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.random import default_rng
@@ -97,51 +98,59 @@ def two_layers(x: gg.Tensor, y: gg.Tensor, classes: int, steps: int, width: int 
     return model
 
 
-def train_all(data: tuple[Any, ...], args: argparse.Namespace) -> dict[str, tuple[Callable[[Any], Any], float, Any]]:
-    """Each classifier as (function from points to classes, accuracy on the test set, its templates)."""
+class Result(NamedTuple):
+    """A trained classifier."""
+
+    model: Callable[[Any], gg.Tensor]  # from points to scores
+    accuracy: float  # on the test set
+    templates: Any  # (class, feature), where linear
+
+
+def train_all(data: tuple[Any, ...], args: argparse.Namespace) -> dict[str, Result]:
+    """Every classifier by name, trained on one data set."""
     train_x, train_y, test_x, test_y = data
     x, y = gg.asarray(train_x, device=args.device), gg.asarray(train_y, device=args.device)
     classes = int(train_y.max()) + 1
     weights = {"perceptron": perceptron(x, y, classes, args.epochs)}
     weights |= {name: linear(loss, x, y, classes, args.steps) for name, loss in LOSSES.items()}
     models: dict[str, Callable[[Any], gg.Tensor]] = {
-        name: lambda points, w=w, b=b: F.linear(points, w, b) for name, (w, b) in weights.items()
+        name: partial(F.linear, weight=w, bias=b) for name, (w, b) in weights.items()
     }
     models["two-layer net"] = two_layers(x, y, classes, args.steps)
-    results = {}
+    results: dict[str, Result] = {}
     for name, model in models.items():
-
-        def classify(points: Any, model: Callable[[Any], gg.Tensor] = model) -> Any:
-            with gg.no_grad():
-                return model(gg.asarray(points, device=args.device)).argmax(axis=1).numpy()
-
-        templates = weights[name][0].numpy() if name in weights else None
-        results[name] = classify, float((classify(test_x) == test_y).mean()), templates
+        accuracy = float((classify(model, test_x, args.device) == test_y).mean())
+        results[name] = Result(model, accuracy, weights[name][0].numpy() if name in weights else None)
     return results
 
 
-def draw_templates(results: dict[str, Any], path: Path) -> None:
+@gg.no_grad()
+def classify(model: Callable[[Any], gg.Tensor], points: Any, device: str) -> Any:
+    """The class with the largest score, for each point."""
+    return model(gg.asarray(points, device=device)).argmax(axis=1).numpy()
+
+
+def draw_templates(results: dict[str, Result], path: Path) -> None:
     """One row per classifier, one template per class: red where ink speaks for the class, blue where against it."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    rows = {name: (accuracy, w) for name, (_, accuracy, w) in results.items() if w is not None}
+    rows = {name: (of.accuracy, of.templates) for name, of in results.items() if of.templates is not None}
     figure, grid = pyplot.subplots(len(rows), 10, figsize=(11, 5.4), layout="constrained")
     for line, (name, (accuracy, w)) in zip(grid, rows.items()):
         for digit, axes in enumerate(line):
             limit = np.abs(w[digit]).max()
             axes.imshow(w[digit].reshape(8, 8), cmap="RdBu_r", vmin=-limit, vmax=limit)
-            axes.set(xticks=[], yticks=[])
-            axes.set_title(f"{digit}", fontsize=9)
+            axes.set(xticks=[], yticks=[], title=f"{digit}")
         line[0].set_ylabel(f"{name}\n{accuracy:.1%}", fontsize=9)
     figure.suptitle("One template per class: red where ink speaks for the digit, blue where against it (with test accuracy)")
     figure.savefig(path, dpi=120)
     pyplot.close(figure)
 
 
-def draw_failures(sets: dict[str, tuple[tuple[Any, ...], dict[str, Any]]], path: Path) -> None:
+def draw_failures(sets: dict[str, tuple[tuple[Any, ...], dict[str, Result]]], device: str, path: Path) -> None:
     """Points and decision regions: rows are data sets, columns classifiers."""
     import matplotlib
 
@@ -152,8 +161,9 @@ def draw_failures(sets: dict[str, tuple[tuple[Any, ...], dict[str, Any]]], path:
     plane = np.stack(np.meshgrid(side, side), axis=-1).reshape(-1, 2)
     figure, grid = pyplot.subplots(len(sets), 5, figsize=(14, 6.2), layout="constrained")
     for line, (title, ((_, _, x, y), results)) in zip(grid, sets.items()):
-        for axes, (name, (classify, accuracy, _)) in zip(line, results.items()):
-            axes.contourf(side, side, classify(plane).reshape(200, 200), [-0.5, 0.5, 1.5], colors=["#c6dbef", "#fdd0a2"])
+        for axes, (name, (model, accuracy, _)) in zip(line, results.items()):
+            regions = classify(model, plane, device).reshape(200, 200)
+            axes.contourf(side, side, regions, [-0.5, 0.5, 1.5], colors=["#c6dbef", "#fdd0a2"])
             axes.scatter(*x[:300].T, c=np.where(y[:300] == 1, "C1", "C0"), s=6)
             axes.set(xticks=[], yticks=[], aspect="equal", title=f"{name}: {accuracy:.0%}")
         line[0].set_ylabel(title)
@@ -176,14 +186,13 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float]]:
     results = {title: train_all(data, args) for title, data in sets.items()}
     print(f"{'test accuracy':22}" + "".join(f"{title:>16}" for title in sets))
     for name in results["digits"]:
-        print(f"{name:22}" + "".join(f"{of[name][1]:16.1%}" for of in results.values()))
+        print(f"{name:22}" + "".join(f"{of[name].accuracy:16.1%}" for of in results.values()))
     args.out.mkdir(parents=True, exist_ok=True)
     draw_templates(results["digits"], args.out / "linear_classifiers_templates.png")
-    draw_failures(
-        {title: (sets[title], results[title]) for title in list(sets)[1:]}, args.out / "linear_classifiers_failures.png"
-    )
+    planar = {title: (sets[title], results[title]) for title in ("XOR", "disc in a ring")}
+    draw_failures(planar, args.device, args.out / "linear_classifiers_failures.png")
     print(f"wrote linear_classifiers_templates.png and linear_classifiers_failures.png to {args.out}/")
-    return {title: {name: accuracy for name, (_, accuracy, _) in of.items()} for title, of in results.items()}
+    return {title: {name: result.accuracy for name, result in of.items()} for title, of in results.items()}
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ test loss and accuracy of both, and what the 16 first units of the small net loo
 from __future__ import annotations
 
 import argparse
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,7 @@ def enlarged_digits(seed: int) -> tuple[Any, ...]:
 def make_model(sizes: tuple[int, ...]) -> nn.Sequential:
     """Linear layers with ReLU between them."""
     layers: list[nn.Module] = []
-    for fan_in, fan_out in zip(sizes, sizes[1:]):
+    for fan_in, fan_out in pairwise(sizes):
         layers += [nn.Linear(fan_in, fan_out), nn.ReLU()]
     return nn.Sequential(*layers[:-1])
 
@@ -86,7 +87,7 @@ def draw(histories: dict[str, list[tuple[float, float]]], templates: Any, title:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure = pyplot.figure(figsize=(12, 5), layout="constrained")
+    figure: Any = pyplot.figure(figsize=(12, 5), layout="constrained")
     left, right = figure.subfigures(1, 2, width_ratios=(6, 5))
     loss_axes, accuracy_axes = left.subplots(2, 1, sharex=True)
     for name, history in histories.items():

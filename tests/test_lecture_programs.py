@@ -1,0 +1,231 @@
+"""The lectures' programs in examples/, as a user runs them with few steps: what each claims, and its pictures."""
+
+from __future__ import annotations
+
+import importlib.util
+import random
+import struct
+import sys
+from graphlib import CycleError
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+import gpugrad as gg
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+PROGRAMS = (
+    *("two_layer_net", "gates", "linear_classifiers", "classify2d"),
+    *("mnist_mlp", "inpainting", "activations", "differentiation"),
+)
+
+
+def program(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"examples.{name}", EXAMPLES / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)  # dataclasses look themselves up there
+    spec.loader.exec_module(module)
+    return module
+
+
+def check_pictures(folder: Path, *names: str) -> None:
+    """The PNGs that were written are these, of a sensible size and not all one colour."""
+    from matplotlib.image import imread
+
+    assert sorted(path.name for path in folder.iterdir()) == sorted(f"{name}.png" for name in names)
+    for name in names:
+        pixels = imread(folder / f"{name}.png")
+        assert pixels.shape[0] > 300, name
+        assert pixels.shape[1] > 600, name
+        assert pixels[..., :3].std() > 0.05, name
+
+
+def test_two_layer_net_three_ways_have_the_same_losses(tmp_path: Path) -> None:
+    losses = program("two_layer_net").main(["--steps", "150", "--out", str(tmp_path)])
+    hand = losses["by hand"]
+    assert len(hand) == 150
+    assert hand[-1] < 0.1 * hand[0]
+    for name in ("Tensor.backward", "nn and optim"):
+        np.testing.assert_allclose(losses[name], hand, rtol=1e-12, err_msg=name)
+    check_pictures(tmp_path, "two_layer_net")
+
+
+def test_gates_give_the_numbers_of_the_lecture_and_of_the_tape(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    results = program("gates").main(["--out", str(tmp_path)])
+    simple, neuron = (graph for graph, _ in results.values())
+    assert simple.values == {"x": -2, "y": 5, "z": -4, "q": 3, "f": -12}
+    assert simple.grads == {"x": -4, "y": -4, "z": 3, "q": -4, "f": 1}
+    rounded = {name: (round(neuron.values[name], 2), round(neuron.grads[name], 2)) for name in neuron.order}
+    assert rounded == {
+        "w0": (2, -0.2),
+        "x0": (-1, 0.39),
+        "w1": (-3, -0.39),
+        "x1": (-2, -0.59),
+        "w2": (-3, 0.2),
+        "s0": (-2, 0.2),
+        "s1": (6, 0.2),
+        "s2": (4, 0.2),
+        "s3": (1, 0.2),
+        "minus": (-1, -0.2),
+        "exp": (0.37, -0.53),
+        "plus 1": (1.37, -0.53),
+        "L": (0.73, 1),
+    }
+    for graph, tape in results.values():
+        assert tape.keys() == set(graph.inputs)
+        for name, gradient in tape.items():
+            np.testing.assert_allclose(graph.grads[name], gradient, rtol=1e-14)
+    assert "1/x    of plus 1          0.73      1.00" in capsys.readouterr().out
+    check_pictures(tmp_path, "gates")
+
+
+def test_a_graph_of_gates_may_be_given_in_any_order_and_use_a_value_twice() -> None:
+    gates = program("gates")
+    items = list(gates.NEURON.items())
+    for seed in range(10):
+        random.Random(seed).shuffle(items)
+        graph = gates.ComputationalGraph(dict(items))
+        assert graph.forward(w0=2.0, x0=-1.0, w1=-3.0, x1=-2.0, w2=-3.0) == pytest.approx(0.7310585786300049, rel=1e-15)
+        assert graph.backward()["x1"] == pytest.approx(-3 * 0.19661193324148185, rel=1e-14)
+    twice = gates.ComputationalGraph({"cube": (gates.Multiply(), "square", "x"), "square": (gates.Multiply(), "x", "x")})
+    assert twice.forward(x=3.0) == 27
+    assert twice.backward()["x"] == 27  # 3 x^2
+    with pytest.raises(CycleError):
+        gates.ComputationalGraph({"a": (gates.Add(), "b", "x"), "b": (gates.Add(), "a", "x")}).forward(x=1.0)
+
+
+def test_linear_classifiers_read_digits_but_fail_where_a_two_layer_net_does_not(tmp_path: Path) -> None:
+    accuracies = program("linear_classifiers").main(["--steps", "300", "--epochs", "5", "--out", str(tmp_path)])
+    linear = ("perceptron", "logistic regression", "multiclass SVM", "softmax")
+    for name in (*linear, "two-layer net"):
+        assert accuracies["digits"][name] > 0.88, name
+    for data in ("XOR", "disc in a ring"):
+        for name in linear:
+            assert 0.4 < accuracies[data][name] < 0.6, (data, name)
+        assert accuracies[data]["two-layer net"] > 0.97, data
+    check_pictures(tmp_path, "linear_classifiers_templates", "linear_classifiers_failures")
+
+
+def test_the_perceptron_separates_what_a_line_can_separate() -> None:
+    """Rosenblatt's rule ends with no mistake on separable data; so do its failures on XOR say something."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((300, 2)).astype(np.float32)
+    x = x[np.abs(x.sum(axis=1) - 0.5) > 0.2]
+    y = (x.sum(axis=1) > 0.5).astype(int)
+    w, b = program("linear_classifiers").perceptron(gg.asarray(x), gg.asarray(y), 2, 30)
+    assert ((x @ w.numpy().T + b.numpy()).argmax(axis=1) == y).all()
+
+
+def test_classify2d_widths_add_capacity_and_regularisation_takes_it(tmp_path: Path) -> None:
+    results = program("classify2d").main(["--steps", "700", "--out", str(tmp_path)])
+    assert len(results) == 18
+    spirals = [results["spirals", width, 0.0].train for width in (3, 6, 20)]
+    assert spirals == sorted(spirals)
+    assert spirals[0] < 0.9
+    assert spirals[2] > 0.97
+    for name in ("spirals", "moons", "circles"):
+        norms = [results[name, 20, penalty].norm for penalty in (0.0, 0.001, 0.01, 0.1)]
+        assert norms == sorted(norms, reverse=True), name
+        steepness = [np.abs(np.diff(results[name, 20, penalty].plane)).max() for penalty in (0.001, 0.01, 0.1)]
+        assert steepness == sorted(steepness, reverse=True), name
+    assert results["circles", 20, 0.1].test > 0.95
+    check_pictures(tmp_path, "classify2d")
+
+
+def test_mnist_mlp_trains_both_nets_on_enlarged_digits(tmp_path: Path) -> None:
+    histories = program("mnist_mlp").main(["--epochs", "8", "--out", str(tmp_path)])
+    (_, small), (_, large) = (histories[name][-1] for name in ("784-16-16-10", "784-512-512-10"))
+    assert small > 0.8
+    assert large > 0.96
+    check_pictures(tmp_path, "mnist_mlp")
+
+
+def write_mnist(folder: Path, count: int) -> None:
+    """The four IDX files: a bright square whose place is the label, in noise."""
+    rng = np.random.default_rng(0)
+    for name in ("train", "t10k"):
+        labels = rng.integers(0, 10, count).astype(np.uint8)
+        images = rng.integers(0, 100, (count, 28, 28)).astype(np.uint8)
+        for image, label in zip(images, labels, strict=True):
+            image[14 * (label // 5) :, 5 * (label % 5) :][:8, :5] = 255
+        (folder / f"{name}-images-idx3-ubyte").write_bytes(struct.pack(">HBBIII", 0, 8, 3, count, 28, 28) + images.tobytes())
+        (folder / f"{name}-labels-idx1-ubyte").write_bytes(struct.pack(">HBBI", 0, 8, 1, count) + labels.tobytes())
+
+
+def test_mnist_files_are_read(tmp_path: Path) -> None:
+    write_mnist(tmp_path, 300)
+    histories = program("mnist_mlp").main(["--mnist", str(tmp_path), "--epochs", "3", "--out", str(tmp_path / "made")])
+    assert histories["784-512-512-10"][-1][1] > 0.9
+    errors = program("inpainting").main(["--mnist", str(tmp_path), "--steps", "200", "--out", str(tmp_path / "filled")])
+    assert errors["net"] < errors["mean image"]
+    check_pictures(tmp_path / "filled", "inpainting")
+
+
+def test_inpainting_beats_the_mean_digit(tmp_path: Path) -> None:
+    errors = program("inpainting").main(["--steps", "600", "--out", str(tmp_path)])
+    assert errors["net"] < 0.6 * errors["mean image"]
+    check_pictures(tmp_path, "inpainting")
+
+
+def test_activations_and_what_they_do_to_gradients(tmp_path: Path) -> None:
+    curves, results = program("activations").main(["--width", "128", "--out", str(tmp_path)])
+    for name, (y, slope) in curves.items():  # derivatives are those of the curves
+        x = np.linspace(-5, 5, 1001)
+        smooth = np.abs(np.diff(slope)) < 0.02  # not across a kink
+        np.testing.assert_allclose(
+            (np.diff(y) / np.diff(x))[smooth], ((slope[1:] + slope[:-1]) / 2)[smooth], atol=1e-4, err_msg=name
+        )
+    first = {name: result.size[0] / result.size[-1] for name, result in results.items()}
+    assert first["tanh, N(0, 1)"] > 100
+    assert first["tanh, N(0, 0.01²)"] < 1e-5
+    assert first["sigmoid, Glorot"] < 1e-4
+    assert 0.1 < first["tanh, Glorot"] < 1
+    assert first["ReLU, Glorot"] < 0.2
+    assert 0.5 < first["ReLU, He"] < 2
+    assert results["tanh, N(0, 1)"].zero[0] > 0.3  # saturated beyond float32
+    assert results["ReLU, He, bias -0.25"].dead[-1] > 0.5
+    assert results["leaky ReLU, He, bias -0.25"].dead.max() == 0
+    check_pictures(tmp_path, "activations", "activations_deep")
+
+
+def test_differentiation_numerical_symbolic_automatic(tmp_path: Path) -> None:
+    pytest.importorskip("sympy")
+    errors, gradients, jacobians = program("differentiation").main(["--symbols", "16", "--out", str(tmp_path)])
+    forward, central = errors["(f(x + h) - f(x)) / h"], errors["(f(x + h) - f(x - h)) / 2h"]
+    assert max(errors["automatic"].max(), errors["symbolic"].max()) < 4e-16
+    assert forward.min() > 1e-12
+    assert central.min() > 1e-14
+    step = errors["step"]
+    for error, order in ((forward, 1), (central, 2)):  # too large a step: the error of the formula; too small: rounding
+        large = (step > 1e-4) & (step < 1e-1)
+        slope = np.polyfit(np.log(step[large]), np.log(error[large]), 1)[0]
+        assert slope == pytest.approx(order, abs=0.1)
+        assert error[step < 1e-13].max() > 1e-4
+    assert gradients["numerical"][1024] > 20 * gradients["automatic"][1024]
+    assert gradients["automatic"][1024] < 10 * gradients["automatic"][4]
+    assert gradients["numerical"][1024] > 30 * gradients["numerical"][4]
+    assert gradients["symbolic, deriving"][16] > 3 * gradients["symbolic, deriving"][4]
+    columns, rows = jacobians["forward mode, by columns"], jacobians["reverse mode, by rows"]
+    assert columns[0] > 10 * rows[0]  # 256 inputs, one output
+    assert rows[-1] > 10 * columns[-1]  # one input, 256 outputs
+    chosen = jacobians["gg.jacobian, which chooses"]
+    assert chosen[0] < columns[0] / 5
+    assert chosen[-1] < rows[-1] / 5
+    check_pictures(tmp_path, "differentiation")
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_cuda_without_a_gpu_is_an_error(name: str, tmp_path: Path) -> None:
+    if gg.cuda_is_available():
+        pytest.skip("this machine has a GPU")
+    with pytest.raises(gg.DeviceError, match="device 'cuda' was asked for"):
+        program(name).main(["--device", "cuda", "--out", str(tmp_path)])
+
+
+def test_the_page_lists_every_program() -> None:
+    page = (EXAMPLES.parent / "docs" / "lectures.md").read_text()
+    for name in PROGRAMS:
+        assert page.count(f"python examples/{name}.py") == 1
