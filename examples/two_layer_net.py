@@ -98,8 +98,8 @@ def draw(losses: dict[str, list[float]], path: Path) -> None:
         difference = np.abs(np.array(losses[name]) - hand) / hand
         right.semilogy(np.maximum(difference, 1e-17), ".", color=color, markersize=3, label=name)
     right.axhline(np.finfo(float).eps, color="gray", linestyle="--", label="float64 rounding, 2.2e-16")
-    right.set(xlabel="step", ylabel="relative difference from by hand (0 drawn as 1e-17)", ylim=(5e-18, 1e-8))
-    right.set_title("What is left is rounding")
+    right.set(xlabel="step", ylabel="relative difference (0 drawn as 1e-17)", ylim=(5e-18, 1e-8))
+    right.set_title("Difference from the losses by hand: rounding")
     right.legend()
     for axes in (left, right):
         axes.grid(alpha=0.3)
