@@ -200,7 +200,8 @@ class Module:
         ----------
         state : mapping of str to array or Tensor
         strict : bool
-            Whether names that are missing or unexpected are an error; shapes and dtypes always are.
+            Whether names that are missing or unexpected are an error; other shapes and kinds of dtype always are. Values of the
+            same kind are cast to the parameter's dtype.
 
         Returns
         -------
