@@ -88,7 +88,7 @@ class TensorNamespace(Composed):
         op: Op = node.op
         named = dict(zip(op.slots, values, strict=True))
         with mode_with(grad=True):
-            out = op.reference(self, *[named[name] for name in op.inputs], **node.params)  # type: ignore[misc]
+            out = op.reference(self, **{name: named[name] for name in op.inputs}, **node.params)  # type: ignore[misc]
         parents = {parent for parent in node.parents if parent is not None}
         found = {} if out._node is None else walk(self, [(out._node, t)], parents, retain=True).by_node
         return tuple([found.pop(parent, None) if parent is not None else None for parent in node.parents])

@@ -335,14 +335,15 @@ def primitive(
 
 
 def several(
-    *, returns: Callable[..., R], vjp: tuple[Rule | None, ...] = (), jvp: Rule | None = None, samples: Samples
+    *, returns: Callable[..., R], vjp: tuple[Rule | None, ...] | Rule = (), jvp: Rule | None = None, samples: Samples
 ) -> Callable[[Declared[P]], Callable[P, R]]:
     """Declare an op with several results: the body returns a tuple of arrays, and users get ``returns(*tensors)``.
 
     In a rule, ``t`` is the tuple of their cotangents (zeros where none came, None for integers) and ``out`` that of the
-    results. A `jvp` returns a tuple of tangents.
+    results. A `jvp` returns a tuple of tangents. One `vjp` that is not in a tuple is joint, as in `fused`.
     """
-    return _declare("primitive", vjp, samples, jvp=jvp, returns=returns)
+    rules = vjp if isinstance(vjp, tuple) else (vjp,)
+    return _declare("primitive", rules, samples, jvp=jvp, returns=returns, joint=rules is not vjp)
 
 
 def fused(
@@ -359,11 +360,10 @@ def fused(
     """
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
-        joint = not isinstance(vjp, tuple)
         rules = vjp if isinstance(vjp, tuple) else (vjp,)
         public = _declare("fused", rules, samples, reference=function, has_aux=forward is not None)(function)
         op = registry[function.__name__]
-        op.joint = op.joint or joint
+        op.joint = op.joint or rules is not vjp
         if forward is not None:
             op.body = forward
             op.numpy = op.forward_in(numpy)

@@ -27,7 +27,8 @@ class Parts:
 
     def filled(self, F: Any) -> tuple[Any, ...]:
         """The items, with zeros for those that are missing; None for results without a derivative (integers)."""
-        like = F.zeros_of(F.sum(next(item for item in self.items if item is not None)))
+        given = next(item for item in self.items if item is not None)
+        like = F.zeros_of(F.sum(F.getitem(given, (slice(0, 1),) * given.ndim)))  # a zero on its device
         return tuple(
             None if dtype.kind not in "fc" else F.broadcast_to(F.astype(like, dtype), shape) if item is None else item
             for item, shape, dtype in zip(self.items, self.shape, self.dtype, strict=True)
