@@ -181,12 +181,12 @@ from .ops.indexing import index_set as index_set
 from .ops.indexing import put_along_axis_zeros as put_along_axis_zeros
 from .ops.indexing import take_along_axis as take_along_axis
 from .ops.indexing import zeros_of as zeros_of
+from .ops.likelihood import cross_entropy as cross_entropy
 from .ops.linalg import dot as dot
 from .ops.linalg import matmul as matmul
 from .ops.linalg import mm as mm
 from .ops.loss import binary_cross_entropy as binary_cross_entropy
 from .ops.loss import binary_cross_entropy_with_logits as binary_cross_entropy_with_logits
-from .ops.loss import cross_entropy as cross_entropy
 from .ops.loss import hinge_loss as hinge_loss
 from .ops.loss import huber_loss as huber_loss
 from .ops.loss import l1_loss as l1_loss

@@ -35,6 +35,8 @@ IN_FLOAT32 = {
     "logsumexp",
     "mean",
     "mse_loss",
+    "nll_loss",
+    "norm2",
     "power",
     "rms_norm",
     "softmax",

@@ -117,6 +117,43 @@ def multiclass_svm_loss(x: Any, target: Any, margin: float = 1.0, reduction: str
     return reduced(np.array(losses), reduction)
 
 
+def nll_loss(x: Any, target: Any, weight: Any = None, ignore_index: int = -100, reduction: str = "mean") -> Any:
+    losses, total = np.zeros(target.shape), 0.0
+    for place, y in np.ndenumerate(target):
+        if y != ignore_index:
+            w = 1.0 if weight is None else weight[y]
+            losses[place] = -w * x[(place[0], y, *place[1:])]
+            total += w
+    return losses.sum() / total if reduction == "mean" else reduced(losses, reduction)
+
+
+def layer_norm(x: Any, normalized_shape: Any, weight: Any = 1, bias: Any = 0, eps: float = 1e-5) -> Any:
+    rows = x.reshape(-1, np.prod(normalized_shape))
+    return ((rows - rows.mean(1)[:, None]) / np.sqrt(rows.var(1) + eps)[:, None]).reshape(x.shape) * weight + bias
+
+
+def rms_norm(x: Any, normalized_shape: Any, weight: Any = 1, eps: float = np.finfo(float).eps) -> Any:
+    rows = x.reshape(-1, np.prod(normalized_shape))
+    return (rows / np.sqrt(np.mean(rows**2, 1) + eps)[:, None]).reshape(x.shape) * weight
+
+
+def standardize_batch(x: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Any:
+    channels = np.moveaxis(x, 1, -1)
+    rows = channels.reshape(-1, x.shape[1])
+    values = (channels - rows.mean(0)) / np.sqrt(rows.var(0) + eps)
+    values = values * (1 if weight is None else weight) + (0 if bias is None else bias)
+    return np.moveaxis(values, -1, 1), rows.mean(0), rows.var(0)
+
+
+def sum_rows(ids: Any, x: Any, rows: int, padding_idx: int | None = None) -> Any:
+    out = np.zeros((rows, x.shape[-1]))
+    for place, i in np.ndenumerate(ids):
+        out[i] += x[place]
+    if padding_idx is not None:
+        out[padding_idx] = 0
+    return out
+
+
 def scatter(numbers: Any, x: Any, shape: tuple[int, ...]) -> Any:
     """Zeros with each element of x added to the element whose number in C order is given."""
     return np.bincount(numbers.ravel(), x.ravel(), minlength=int(np.prod(shape))).reshape(shape)
@@ -172,6 +209,15 @@ REFERENCES: dict[str, Callable[..., Any]] = {
     "sigmoid": special.expit,
     "relu": lambda x: np.where(x > 0, x, 0),
     "leaky_relu": lambda x, slope=0.01: np.where(x > 0, x, slope * x),
+    "softsign": lambda x: x / (1 + np.fabs(x)),
+    "hardtanh": lambda x, low=-1, high=1: np.where(x < low, low, np.where(x > high, high, x)),
+    "sloped_relu": lambda x, slope: np.where(x > 0, x, slope * x),
+    "nll_loss": nll_loss,
+    "layer_norm": layer_norm,
+    "rms_norm": rms_norm,
+    "standardize_batch": standardize_batch,
+    "embedding": lambda ids, weight, padding_idx=None: weight[ids],
+    "sum_rows": sum_rows,
     "elu": lambda x, alpha=1.0: np.where(x > 0, x, alpha * (np.exp(x) - 1)),
     "softplus": lambda x: np.logaddexp(0, x),
     "logsigmoid": special.log_expit,

@@ -25,8 +25,10 @@ REAL_ONLY = {
     "fabs",
     "fmod",
     "gelu",
+    "hardtanh",
     "heaviside",
     "hypot",
+    "layer_norm",
     "ldexp",
     "lgamma",
     "logaddexp",
@@ -37,7 +39,11 @@ REAL_ONLY = {
     "rad2deg",
     "remainder",
     "rfft",
+    "rms_norm",
+    "sloped_relu",
     "softplus",
+    "softsign",
+    "standardize_batch",
 }
 """Ops that are defined for real numbers alone, and say so."""
 

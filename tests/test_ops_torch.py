@@ -46,7 +46,7 @@ def multiclass_svm_loss(x: Any, target: Any, reduction: str = "mean") -> Any:
 
 
 def cross_entropy(x: Any, target: Any, reduction: str = "mean") -> Any:
-    return nn.cross_entropy(x, torch.tensor(target), reduction=reduction)
+    return nn.cross_entropy(x, torch.as_tensor(target), reduction=reduction)
 
 
 def of_pairs(function: Callable[..., Any]) -> Callable[..., Any]:

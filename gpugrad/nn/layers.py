@@ -1,4 +1,4 @@
-"""Layers: linear, containers, activations."""
+"""Layers: linear, bilinear, embedding, containers."""
 
 from __future__ import annotations
 
@@ -6,13 +6,18 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from ..creation import empty
+from ..creation import empty, full
 from ..errors import DTypeError, ShapeError
-from ..ops import activation, elementwise, linalg
-from ..tape import current_mode
-from ..tensor import Tensor
+from ..ops import linalg
+from ..ops.axes import axis_of
+from ..ops.embedding import embedding
+from ..ops.piecewise import prelu
+from ..ops.products import bilinear
+from ..tape import current_mode, no_grad
+from ..tensor import Tensor, asarray
 from . import init
 from .module import Module, Parameter
+from .of_functions import ReLU, Sigmoid, Tanh
 
 
 class Sequential(Module):
@@ -70,8 +75,9 @@ class Sequential(Module):
 def _runs(modules: tuple[Module, ...]) -> list[tuple[Module | None, list[Any], tuple[str | None, ...]]]:
     """The modules one by one, but each run of Linears and their activations together."""
     plan: list[tuple[Module | None, list[Any], tuple[str | None, ...]]] = []
+    names: dict[type[Module], str] = {ReLU: "relu", Tanh: "tanh", Sigmoid: "sigmoid"}
     for module in modules:
-        name = {ReLU: "relu", Tanh: "tanh", Sigmoid: "sigmoid"}.get(type(module))
+        name = names.get(type(module))
         in_run = bool(plan) and plan[-1][0] is None
         if type(module) is Linear:
             if not in_run:
@@ -141,122 +147,128 @@ class Identity(Module):
 
 
 class Flatten(Module):
-    """All axes but the first as one (`torch.nn.Flatten`)."""
+    """Axes as one, all but the first if not told otherwise (`torch.nn.Flatten`)."""
 
-    def forward(self, x: Tensor) -> Tensor:
+    def __init__(self, start_axis: int = 1, end_axis: int = -1) -> None:
+        self.start_axis, self.end_axis = start_axis, end_axis
+
+    def forward(self, x: Any) -> Tensor:
         """(N, ...) to (N, features)."""
-        return x.reshape(x.shape[0], math.prod(x.shape[1:]))
+        x = asarray(x)
+        start, end = axis_of(self.start_axis, x.ndim), axis_of(self.end_axis, x.ndim)
+        return x.reshape(*x.shape[:start], math.prod(x.shape[start : end + 1]), *x.shape[end + 1 :])
 
 
-class ReLU(Module):
-    """``max(x, 0)``."""
+class Bilinear(Module):
+    """``x1 @ weight[k] @ x2 + bias[k]`` for each k (`torch.nn.Bilinear`).
+
+    Attributes
+    ----------
+    weight : Parameter of shape (out_features, in1_features, in2_features)
+    bias : Parameter of shape (out_features,), or None
+        Both start uniform in ``±1/sqrt(in1_features)``.
+
+    Examples
+    --------
+    >>> import gpugrad as gg
+    >>> gg.nn.Bilinear(2, 3, 4)(gg.ones((5, 2)), gg.ones((5, 3))).shape
+    (5, 4)
+    """
+
+    def __init__(
+        self,
+        in1_features: int,
+        in2_features: int,
+        out_features: int,
+        bias: bool = True,
+        device: str | None = None,
+        dtype: Any = None,
+    ) -> None:
+        if in1_features < 1:
+            raise ShapeError(f"Bilinear: in1_features must be positive, got {in1_features}")
+        bound = 1 / math.sqrt(in1_features)
+        self.weight = Parameter(empty((out_features, in1_features, in2_features), dtype, device))
+        init.uniform_(self.weight, -bound, bound)
+        self.bias: Parameter | None = None
+        if bias:
+            self.bias = Parameter(empty((out_features,), dtype, device))
+            init.uniform_(self.bias, -bound, bound)
+
+    def forward(self, x1: Any, x2: Any) -> Tensor:
+        """Combine the last axes of x1 and x2."""
+        return bilinear(x1, x2, self.weight, self.bias)
+
+    def extra_repr(self) -> str:
+        """Sizes, as PyTorch shows them."""
+        out, in1, in2 = self.weight.shape
+        return f"in1_features={in1}, in2_features={in2}, out_features={out}, bias={self.bias is not None}"
+
+
+class Embedding(Module):
+    """A table of rows, looked up by number (`torch.nn.Embedding`).
+
+    Parameters
+    ----------
+    num_embeddings, embedding_dim : int
+    padding_idx : int, optional
+        A row that starts at 0 and gets no gradient.
+
+    Attributes
+    ----------
+    weight : Parameter of shape (num_embeddings, embedding_dim)
+        Starts normal.
+
+    Examples
+    --------
+    >>> from gpugrad import nn
+    >>> nn.Embedding(10, 3)([[1, 2], [3, 4]]).shape
+    (2, 2, 3)
+    """
+
+    def __init__(
+        self,
+        num_embeddings: int,
+        embedding_dim: int,
+        padding_idx: int | None = None,
+        device: str | None = None,
+        dtype: Any = None,
+    ) -> None:
+        if padding_idx is not None and not -num_embeddings <= padding_idx < num_embeddings:
+            raise ShapeError(f"Embedding: padding_idx must be one of the {num_embeddings} rows, got {padding_idx}")
+        self.padding_idx = None if padding_idx is None else padding_idx % num_embeddings
+        self.weight = Parameter(empty((num_embeddings, embedding_dim), dtype, device))
+        init.normal_(self.weight)
+        if self.padding_idx is not None:
+            with no_grad():
+                self.weight[self.padding_idx] = 0.0
+
+    def forward(self, ids: Any) -> Tensor:
+        """Rows with the numbers `ids`."""
+        return embedding(ids, self.weight, self.padding_idx)
+
+    def extra_repr(self) -> str:
+        """Sizes, as PyTorch shows them."""
+        padding = "" if self.padding_idx is None else f", padding_idx={self.padding_idx}"
+        return f"{self.weight.shape[0]}, {self.weight.shape[1]}{padding}"
+
+
+class PReLU(Module):
+    """Leaky ReLU with a learnt slope, one for all or one per channel (`torch.nn.PReLU`).
+
+    Examples
+    --------
+    >>> from gpugrad import nn
+    >>> nn.PReLU()([-2.0, 1.0])
+    tensor([-0.5,  1. ], op=sloped_relu)
+    """
+
+    def __init__(self, num_parameters: int = 1, init: float = 0.25, device: str | None = None, dtype: Any = None) -> None:
+        self.weight = Parameter(full((num_parameters,), init, dtype, device))
 
     def forward(self, x: Any) -> Tensor:
         """Apply it."""
-        return activation.relu(x)
+        return prelu(x, self.weight)
 
-
-class Sigmoid(Module):
-    """``1 / (1 + exp(-x))``."""
-
-    def forward(self, x: Any) -> Tensor:
-        """Apply it."""
-        return activation.sigmoid(x)
-
-
-class Tanh(Module):
-    """Hyperbolic tangent."""
-
-    def forward(self, x: Any) -> Tensor:
-        """Apply it."""
-        return elementwise.tanh(x)
-
-
-class LogSigmoid(Module):
-    """``log(sigmoid(x))``."""
-
-    def forward(self, x: Any) -> Tensor:
-        """Apply it."""
-        return activation.logsigmoid(x)
-
-
-class SiLU(Module):
-    """``x * sigmoid(x)``."""
-
-    def forward(self, x: Any) -> Tensor:
-        """Apply it."""
-        return activation.silu(x)
-
-
-class Softplus(Module):
-    """``log(1 + exp(x))``."""
-
-    def forward(self, x: Any) -> Tensor:
-        """Apply it."""
-        return activation.softplus(x)
-
-
-class LeakyReLU(Module):
-    """`x` where positive, else ``negative_slope * x``."""
-
-    def __init__(self, negative_slope: float = 0.01) -> None:
-        self.negative_slope = negative_slope
-
-    def forward(self, x: Any) -> Tensor:
-        """Apply it."""
-        return activation.leaky_relu(x, self.negative_slope)
-
-
-class ELU(Module):
-    """`x` where positive, else ``alpha * (exp(x) - 1)``."""
-
-    def __init__(self, alpha: float = 1.0) -> None:
-        self.alpha = alpha
-
-    def forward(self, x: Any) -> Tensor:
-        """Apply it."""
-        return activation.elu(x, self.alpha)
-
-
-class GELU(Module):
-    """``x * Phi(x)``, or with ``approximate="tanh"`` its tanh form."""
-
-    def __init__(self, approximate: str = "none") -> None:
-        self.approximate = approximate
-
-    def forward(self, x: Any) -> Tensor:
-        """Apply it."""
-        return activation.gelu(x, self.approximate)
-
-
-class Softmax(Module):
-    """Softmax along an axis."""
-
-    def __init__(self, axis: int = -1) -> None:
-        self.axis = axis
-
-    def forward(self, x: Any) -> Tensor:
-        """Apply it."""
-        return activation.softmax(x, self.axis)
-
-
-class LogSoftmax(Module):
-    """Logarithm of softmax along an axis."""
-
-    def __init__(self, axis: int = -1) -> None:
-        self.axis = axis
-
-    def forward(self, x: Any) -> Tensor:
-        """Apply it."""
-        return activation.log_softmax(x, self.axis)
-
-
-class Maxout(Module):
-    """Largest of each run of `pieces` neighbours along an axis."""
-
-    def __init__(self, pieces: int, axis: int = -1) -> None:
-        self.pieces, self.axis = pieces, axis
-
-    def forward(self, x: Any) -> Tensor:
-        """Apply it."""
-        return activation.maxout(x, self.pieces, self.axis)
+    def extra_repr(self) -> str:
+        """How many slopes."""
+        return f"num_parameters={self.weight.size}"

@@ -9,8 +9,9 @@ import numpy
 
 from ..backend import real_only
 from ..errors import ShapeError
-from ..op import ArrayLike, elementwise_function, fused, primitive
-from .axes import axis_of
+from ..op import ArrayLike, as_tensor, elementwise_function, fused, primitive
+from ..op import composed as F
+from .axes import axis_of, cut
 from .samples import array, calls, distinct, unary
 
 _zeros: dict[tuple[tuple[int, ...], Any], Any] = {}
@@ -142,7 +143,12 @@ def _check_approximate(approximate: str) -> None:
         raise ValueError(f"approximate must be 'none' or 'tanh', got {approximate!r}")
 
 
+_FLAT = 40.0
+"""Beyond this size the normal density and the tanh of GELU are flat in every dtype; the powers of `x` are held to it."""
+
+
 def _gelu_rule(F: Any, t: Any, x: Any, approximate: str) -> Any:
+    x = F.clip(x, -_FLAT, _FLAT)
     if approximate == "tanh":
         th = F.tanh((x + 0.044715 * (x * x * x)) * _SQRT_2_OVER_PI)
         slope = (1 - th * th) * (1 + 0.134145 * (x * x)) * _SQRT_2_OVER_PI
@@ -165,10 +171,69 @@ def gelu(xp: Any, x: ArrayLike, approximate: str = "none") -> Any:
     """
     _check_approximate(approximate)
     if approximate == "tanh":
-        return 0.5 * x * (1 + xp.tanh((x + 0.044715 * (x * x * x)) * _SQRT_2_OVER_PI))
+        near = xp.clip(x, -_FLAT, _FLAT)
+        return 0.5 * x * (1 + xp.tanh((near + 0.044715 * (near * near * near)) * _SQRT_2_OVER_PI))
     from .special import erfc
 
     return 0.5 * x * erfc.op.function(xp, x * -math.sqrt(0.5))  # type: ignore[attr-defined]
+
+
+@elementwise_function(
+    cuda="{x} / (1 + fabs({x}))", d=(lambda F, t, x: t * F.square(F.reciprocal(1 + F.abs(x))),), samples=unary(-4, 4)
+)
+def softsign(xp: Any, x: ArrayLike) -> Any:
+    """``x / (1 + |x|)``, elementwise (`torch.nn.functional.softsign`).
+
+    >>> import gpugrad as gg
+    >>> gg.nn.functional.softsign([1.0, -3.0])
+    tensor([ 0.5 , -0.75])
+    """
+    return xp.divide(real_only(x), 1 + xp.abs(x))
+
+
+def tanhshrink(x: ArrayLike) -> Any:
+    """``x - tanh(x)``, elementwise (`torch.nn.functional.tanhshrink`).
+
+    >>> import gpugrad as gg
+    >>> gg.nn.functional.tanhshrink([0.0, 1000.0])
+    tensor([  0., 999.])
+    """
+    return F.subtract(x, F.tanh(x))
+
+
+def mish(x: ArrayLike) -> Any:
+    """``x * tanh(softplus(x))``, elementwise (Misra, 2019; `torch.nn.functional.mish`).
+
+    >>> import gpugrad as gg
+    >>> gg.nn.functional.mish([0.0, 1.0])
+    tensor([0.    , 0.8651])
+    """
+    return F.multiply(x, F.tanh(F.softplus(x)))
+
+
+_SELU_ALPHA, _SELU_SCALE = 1.6732632423543772848170429916717, 1.0507009873554804934193349852946
+
+
+def selu(x: ArrayLike) -> Any:
+    """ELU with the scale and `alpha` that keep mean 0 and variance 1 from layer to layer (Klambauer et al., 2017).
+
+    >>> import gpugrad as gg
+    >>> gg.nn.functional.selu([1.0, -1000.0])
+    tensor([ 1.0507, -1.7581])
+    """
+    return F.elu(x, _SELU_ALPHA) * _SELU_SCALE
+
+
+def celu(x: ArrayLike, alpha: float = 1.0) -> Any:
+    """``max(x, 0) + min(alpha * (exp(x / alpha) - 1), 0)``: an ELU without a kink (`torch.nn.functional.celu`).
+
+    >>> import gpugrad as gg
+    >>> gg.nn.functional.celu([1.0, -1000.0], 0.5)
+    tensor([ 1. , -0.5])
+    """
+    if alpha == 0:
+        raise ValueError("celu: alpha cannot be 0")
+    return F.elu(x) if alpha == 1 else F.elu(F.divide(x, alpha)) * alpha
 
 
 # --- along an axis ------------------------------------------------------------------------------------------------
@@ -211,6 +276,30 @@ def log_softmax(xp: Any, x: ArrayLike, axis: int = -1) -> Any:
     """
     shifted = xp.subtract(x, xp.max(x, axis=axis, keepdims=True))
     return shifted - xp.log(xp.sum(xp.exp(shifted), axis=axis, keepdims=True))
+
+
+def softmin(x: ArrayLike, axis: int = -1) -> Any:
+    """Softmax of ``-x`` along an axis (`torch.nn.functional.softmin`).
+
+    >>> import gpugrad as gg
+    >>> gg.nn.functional.softmin([0.0, 1000.0])
+    tensor([1., 0.])
+    """
+    return F.softmax(F.negative(x), axis)
+
+
+def glu(x: ArrayLike, axis: int = -1) -> Any:
+    """The first half along an axis, times the sigmoid of the second half (`torch.nn.functional.glu`).
+
+    >>> import gpugrad as gg
+    >>> gg.nn.functional.glu([4.0, 0.0])
+    tensor([2.])
+    """
+    x = as_tensor(x)
+    length = x.shape[axis_of(axis, x.ndim)]
+    if length % 2:
+        raise ShapeError(f"glu: axis {axis} of {x.shape} cannot be halved")
+    return x[cut(x.ndim, axis, slice(length // 2))] * F.sigmoid(x[cut(x.ndim, axis, slice(length // 2, None))])
 
 
 @fused(samples=calls(lambda rng: ((distinct(rng, 3, 4), 2), {}), lambda rng: ((distinct(rng, 6, 2), 3), {"axis": 0})))

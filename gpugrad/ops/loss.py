@@ -9,7 +9,7 @@ from typing import Any
 import numpy
 
 from ..errors import DTypeError, ShapeError, describe, user_frame
-from ..op import ArrayLike, fused
+from ..op import ArrayLike, composed, fused
 from .samples import array, calls, distinct
 from .shape import ones_vector
 
@@ -17,7 +17,8 @@ _BLOCK = 1 << 16
 _REDUCTIONS = ("mean", "sum", "none")
 
 
-def _reduce(F: Any, values: Any, reduction: str) -> Any:
+def reduce(F: Any, values: Any, reduction: str) -> Any:
+    """Losses under a `reduction`: their mean, their sum, or themselves."""
     if reduction not in _REDUCTIONS:
         raise ValueError(f"reduction must be one of {', '.join(_REDUCTIONS)}, got {reduction!r}")
     return values if reduction == "none" else getattr(F, reduction)(values)
@@ -34,7 +35,7 @@ def _stacklevel() -> int:
     return level - 1
 
 
-def _same_shape(name: str, x: Any, target: Any) -> None:
+def same_shape(name: str, x: Any, target: Any) -> None:
     """Warn where NumPy would broadcast prediction and target against each other: nearly always a lost axis."""
     x_shape, target_shape = numpy.shape(x), numpy.shape(target)
     if x_shape != target_shape and target_shape != ():
@@ -63,8 +64,8 @@ def mse_loss(F: Any, x: ArrayLike, target: ArrayLike, reduction: str = "mean") -
     >>> gg.mse_loss([1.0, 2.0], [1.0, 4.0])
     tensor(2.)
     """
-    _same_shape("mse_loss", x, target)
-    return _reduce(F, F.square(F.subtract(x, target)), reduction)
+    same_shape("mse_loss", x, target)
+    return reduce(F, F.square(F.subtract(x, target)), reduction)
 
 
 @fused(samples=_pairs())
@@ -75,8 +76,8 @@ def l1_loss(F: Any, x: ArrayLike, target: ArrayLike, reduction: str = "mean") ->
     >>> gg.l1_loss([1.0, 2.0], [1.0, 4.0])
     tensor(1.)
     """
-    _same_shape("l1_loss", x, target)
-    return _reduce(F, F.abs(F.subtract(x, target)), reduction)
+    same_shape("l1_loss", x, target)
+    return reduce(F, F.abs(F.subtract(x, target)), reduction)
 
 
 @fused(samples=_pairs(delta=1.5))
@@ -87,12 +88,31 @@ def huber_loss(F: Any, x: ArrayLike, target: ArrayLike, reduction: str = "mean",
     >>> gg.huber_loss([0.0, 0.0], [1.0, 4.0])
     tensor(2.)
     """
-    _same_shape("huber_loss", x, target)
+    same_shape("huber_loss", x, target)
     if not delta > 0:
         raise ValueError(f"huber_loss: delta must be positive, got {delta}")
-    size = F.abs(F.subtract(x, target))
-    near = F.minimum(size, delta)
-    return _reduce(F, near * (size - 0.5 * near), reduction)
+    return reduce(F, _clipped_square(F, F.subtract(x, target), delta), reduction)
+
+
+def _clipped_square(F: Any, difference: Any, edge: float) -> Any:
+    """Half the square near 0, and beyond `edge` the line that continues it."""
+    near = F.clip(difference, -edge, edge)
+    return near * (difference - 0.5 * near)
+
+
+def smooth_l1_loss(x: ArrayLike, target: ArrayLike, reduction: str = "mean", beta: float = 1.0) -> Any:
+    """`huber_loss` divided by its edge `beta`; the absolute error for 0 (`torch.nn.functional.smooth_l1_loss`).
+
+    >>> import gpugrad as gg
+    >>> gg.nn.functional.smooth_l1_loss([0.0, 0.0], [1.0, 4.0])
+    tensor(2.)
+    """
+    if beta < 0:
+        raise ValueError(f"smooth_l1_loss: beta cannot be negative, got {beta}")
+    if beta == 0:
+        return l1_loss(x, target, reduction)
+    same_shape("smooth_l1_loss", x, target)
+    return reduce(composed, _clipped_square(composed, composed.subtract(x, target), beta) / beta, reduction)
 
 
 # --- classification -----------------------------------------------------------------------------------------------
@@ -103,18 +123,28 @@ def _is_ids(target: Any) -> bool:
 
 
 def _check_classes(x: Any, target: Any) -> None:
-    """Refuse logits and targets that do not fit: an out-of-range class id would give a wrong number, not an error."""
+    """Refuse logits and targets that do not fit."""
     shape = x.shape
     if len(shape) != 2:
         raise ShapeError(f"logits must be (N, classes), got {shape}")
+    check_targets(shape, target)
+
+
+def check_ids(raw: Any, classes: int, ignored: int | None = None) -> None:
+    """Refuse a class id out of range: it would give a wrong number, not an error."""
+    unsigned = raw.view(f"u{raw.dtype.itemsize}")  # a negative id is a huge one: one pass finds both
+    if unsigned.size and unsigned.max() >= classes:
+        bad = raw[((raw < 0) | (raw >= classes)) & (raw != ignored)]
+        if bad.size:
+            raise ShapeError(f"class ids must be in 0..{classes - 1} for {classes} logits; got {bad[0]}")
+
+
+def check_targets(shape: tuple[int, ...], target: Any, ignored: int | None = None) -> None:
+    """Refuse targets that do not fit logits of `shape`, (N, classes, ...)."""
     if target.dtype.kind in "iu":
-        if target.shape != shape[:1]:
-            raise ShapeError(f"class ids must have shape {shape[:1]}, got {target.shape}")
-        raw = getattr(target, "_array", target)
-        unsigned = raw.view(f"u{raw.dtype.itemsize}")  # a negative id is a huge one: one pass finds both
-        if unsigned.size and unsigned.max() >= shape[1]:
-            bad = raw[(raw < 0) | (raw >= shape[1])][0]
-            raise ShapeError(f"class ids must be in 0..{shape[1] - 1} for {shape[1]} logits; got {bad}")
+        if target.shape != (shape[0], *shape[2:]):
+            raise ShapeError(f"class ids must have shape {(shape[0], *shape[2:])}, got {target.shape}")
+        check_ids(getattr(target, "_array", target), shape[1], ignored)
     elif target.dtype.kind == "b":
         raise DTypeError("targets must be class ids (integers) or probabilities (floats); got booleans")
     elif target.shape != shape:
@@ -204,21 +234,17 @@ def _classes(**kwargs: Any) -> Any:
     return calls(*[one(reduction, target) for reduction in _REDUCTIONS for target in (_ids, _probabilities)])
 
 
-@fused(forward=_cross_entropy_forward, vjp=(_cross_entropy_rule, None), samples=_classes())
+def _cross_entropy_target_rule(F: Any, t: Any, x: Any, reduction: str) -> Any:
+    logs = F.log_softmax(x, axis=1)
+    return -logs * (t[:, None] if reduction == "none" else t / x.shape[0] if reduction == "mean" else t)
+
+
+@fused(forward=_cross_entropy_forward, vjp=(_cross_entropy_rule, _cross_entropy_target_rule), samples=_classes())
 def cross_entropy(F: Any, x: ArrayLike, target: ArrayLike, reduction: str = "mean") -> Any:
     """Softmax cross-entropy of logits (`torch.nn.functional.cross_entropy`).
 
-    Parameters
-    ----------
-    x : array of shape (N, classes)
-        Unnormalised scores.
-    target : integer array of shape (N,), or floating array of shape (N, classes)
-        Class ids, or probabilities. No gradient flows to it.
-
-    Raises
-    ------
-    ShapeError
-        If the shapes do not fit, or a class id is out of range.
+    This op has no options, and logits of shape (N, classes): what the public function runs where it can. Targets are class
+    ids, integers of shape (N,), or probabilities of shape (N, classes).
 
     >>> import gpugrad as gg
     >>> import numpy as np
@@ -228,8 +254,8 @@ def cross_entropy(F: Any, x: ArrayLike, target: ArrayLike, reduction: str = "mea
     _check_classes(x, target)
     logs = F.log_softmax(x, axis=1)
     if target.dtype.kind in "iu":
-        return _reduce(F, -F.getitem(logs, (numpy.arange(x.shape[0]), getattr(target, "_array", target))), reduction)
-    return _reduce(F, -F.sum(logs * _constant(target), axis=1), reduction)
+        return reduce(F, -F.getitem(logs, (numpy.arange(x.shape[0]), getattr(target, "_array", target))), reduction)
+    return reduce(F, -F.sum(logs * target, axis=1), reduction)
 
 
 def _constant(target: Any) -> Any:
@@ -251,7 +277,9 @@ def _check_probability(name: str, x: Any) -> None:
         ]
     )
 )
-def binary_cross_entropy(F: Any, x: ArrayLike, target: ArrayLike, reduction: str = "mean") -> Any:
+def binary_cross_entropy(
+    F: Any, x: ArrayLike, target: ArrayLike, weight: ArrayLike | None = None, reduction: str = "mean"
+) -> Any:
     """``-(target log x + (1 - target) log(1 - x))`` of probabilities (`torch.nn.functional.binary_cross_entropy`).
 
     Each logarithm is held at -100 or above, as in PyTorch, so that a sure and wrong prediction costs 100, not infinity. Its
@@ -262,23 +290,37 @@ def binary_cross_entropy(F: Any, x: ArrayLike, target: ArrayLike, reduction: str
     tensor(0.6931)
     """
     _check_probability("binary_cross_entropy", x)
-    _same_shape("binary_cross_entropy", x, target)
+    same_shape("binary_cross_entropy", x, target)
     with numpy.errstate(divide="ignore"):  # where() keeps the infinite slope of log(0), times 0, out of the gradient
         log_yes = F.maximum(F.log(F.where(x > 0, x, 0.0)), -100.0)
         log_no = F.maximum(F.log1p(-F.where(x < 1, x, 1.0)), -100.0)
-    return _reduce(F, -(target * log_yes + (1 - target) * log_no), reduction)
+    losses = -(target * log_yes + (1 - target) * log_no)
+    return reduce(F, losses if weight is None else F.multiply(losses, weight), reduction)
 
 
 @fused(samples=_pairs())
-def binary_cross_entropy_with_logits(F: Any, x: ArrayLike, target: ArrayLike, reduction: str = "mean") -> Any:
+def binary_cross_entropy_with_logits(
+    F: Any,
+    x: ArrayLike,
+    target: ArrayLike,
+    weight: ArrayLike | None = None,
+    reduction: str = "mean",
+    pos_weight: ArrayLike | None = None,
+) -> Any:
     """Binary cross-entropy of logits, exact at any size (`torch.nn.functional.binary_cross_entropy_with_logits`).
+
+    `pos_weight` multiplies the loss of positive targets, `weight` that of all.
 
     >>> import gpugrad as gg
     >>> gg.binary_cross_entropy_with_logits([0.0, 1000.0], [1.0, 1.0], reduction="none")
     tensor([0.6931, 0.    ])
     """
-    _same_shape("binary_cross_entropy_with_logits", x, target)
-    return _reduce(F, F.softplus(x) - F.multiply(x, target), reduction)
+    same_shape("binary_cross_entropy_with_logits", x, target)
+    if pos_weight is None:
+        losses = F.softplus(x) - F.multiply(x, target)
+    else:
+        losses = F.subtract(1, target) * x + (F.multiply(F.subtract(pos_weight, 1), target) + 1) * F.softplus(F.negative(x))
+    return reduce(F, losses if weight is None else F.multiply(losses, weight), reduction)
 
 
 @fused(
@@ -293,8 +335,8 @@ def hinge_loss(F: Any, x: ArrayLike, target: ArrayLike, reduction: str = "mean")
     >>> gg.hinge_loss([0.5, -2.0], [1.0, -1.0])
     tensor(0.25)
     """
-    _same_shape("hinge_loss", x, target)
-    return _reduce(F, F.relu(1 - F.multiply(x, target)), reduction)
+    same_shape("hinge_loss", x, target)
+    return reduce(F, F.relu(1 - F.multiply(x, target)), reduction)
 
 
 def _svm_samples() -> Any:
@@ -324,4 +366,4 @@ def multiclass_svm_loss(F: Any, x: ArrayLike, target: ArrayLike, margin: float =
         raise DTypeError(f"multiclass_svm_loss: target must be integer class ids, got {describe(target)}")
     _check_classes(x, target)
     right = F.getitem(x, (numpy.arange(x.shape[0])[:, None], target[:, None]))
-    return _reduce(F, F.sum(F.relu(x - right + margin), axis=1) - margin, reduction)
+    return reduce(F, F.sum(F.relu(x - right + margin), axis=1) - margin, reduction)

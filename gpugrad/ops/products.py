@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy
 
+from ..errors import ShapeError
 from ..op import ArrayLike, as_tensor, multilinear
 from . import complex_numbers, elementwise, indexing, linalg, manipulation, reduction, shape
 from .axes import axes_of, axis_of
@@ -361,9 +362,33 @@ def baddbmm(x: ArrayLike, batch1: ArrayLike, batch2: ArrayLike, beta: float = 1,
     return elementwise.add(x if beta == 1 else elementwise.multiply(x, beta), product if alpha == 1 else product * alpha)
 
 
+def bilinear(x1: ArrayLike, x2: ArrayLike, weight: ArrayLike, bias: ArrayLike | None = None) -> Any:
+    """``x1 @ weight[k] @ x2 + bias[k]`` for each k, of the last axes (`torch.nn.functional.bilinear`).
+
+    Parameters
+    ----------
+    x1, x2 : arrays of shape (..., in1) and (..., in2)
+    weight : array of shape (out, in1, in2)
+    bias : array of shape (out,), optional
+
+    >>> import gpugrad as gg
+    >>> gg.nn.functional.bilinear([1.0, 2.0], [3.0], gg.tensor([[[1.0], [1.0]]]))
+    tensor([9.])
+    """
+    x1, x2, weight = as_tensor(x1), as_tensor(x2), as_tensor(weight)
+    if weight.ndim != 3 or x1.ndim == 0 or x1.shape[:-1] != x2.shape[:-1] or weight.shape[1:] != (x1.shape[-1], x2.shape[-1]):
+        raise ShapeError(
+            "bilinear: x1 (..., in1), x2 (..., in2) and weight (out, in1, in2) do not fit: "
+            f"got {x1.shape}, {x2.shape} and {weight.shape}"
+        )
+    out = einsum("...i,oij,...j->...o", x1, weight, x2)
+    return out if bias is None else out + bias
+
+
 __all__ = [
     "addmm",
     "baddbmm",
+    "bilinear",
     "bmm",
     "cross",
     "einsum",

@@ -253,3 +253,16 @@ def amsgrad_(xp: Any, rate: float, t: float, *, betas: tuple[float, float] = (0.
     (tensor([0.875]), tensor([0.016]))
     """
     return _adam(xp, rate, t, betas, eps)
+
+
+@update(mutates=lambda count: (0,), samples=calls(lambda rng: ((array(rng, 3, 4), array(rng, 4), 0.25), {})))
+def lerp_(xp: Any, x: ArrayLike, y: ArrayLike, weight: ArrayLike) -> Any:
+    """``x + weight * (y - x)``, written into `x`: a running mean (`torch.Tensor.lerp_`).
+
+    >>> import gpugrad as gg
+    >>> x = gg.tensor([1.0, 2.0])
+    >>> gg.ops.updates.lerp_(x, [3.0, 2.0], 0.5)
+    >>> x
+    tensor([2., 2.])
+    """
+    x += ((y - x) * weight).astype(x.dtype, copy=False)
