@@ -22,7 +22,7 @@ from .tensor import Tensor
 
 __all__ = ["GradScaler", "autocast"]
 
-IN_LOW = {"linear", "linear_layers", "matmul", "mm", "bmm", "einsum_two", "conv1d", "conv2d"}
+IN_LOW = {"linear", "linear_layers", "matmul", "mm", "bmm", "einsum_two", "convolution", "convolution_transpose"}
 """Ops that gain from tensor cores and sum in float32."""
 
 IN_FLOAT32 = {

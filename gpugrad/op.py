@@ -210,9 +210,10 @@ class Op:
             active = {i: rule for i, rule in enumerate(self.rules) if rule is not None and mask >> i & 1}
         if not active:
             return None
-        everything = [needed(rule) for rule in self.rules if rule is not None]
-        slots = list(dict.fromkeys(name for names in everything for name in names if name != "wanted"))
-        wanted = {name for rule in active.values() for name in needed(rule)}
+        static = () if self.jvp is None else tuple(name for name in needed(self.jvp) if name in self.params)
+        everything = [name for rule in self.rules if rule is not None for name in needed(rule)]
+        slots = list(dict.fromkeys(name for name in (*everything, *static) if name != "wanted"))
+        wanted = {name for rule in active.values() for name in needed(rule)}.union(static)
         if self.has_aux:  # higher order goes through the reference, on the inputs
             slots = list(dict.fromkeys((*self.inputs, *slots)))
             wanted |= set(self.inputs)

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 from scipy import special
+from spatial_cases import SPATIAL
 
 import gpugrad as gg
 from gpugrad.op import Op, Sample, registry
@@ -281,7 +282,7 @@ REFERENCES: dict[str, Callable[..., Any]] = {
     "cast": lambda x, dtype: x.astype(dtype),
     "to_device": lambda x, device: x,
     "alias": lambda x: x,
-}
+} | SPATIAL
 
 
 def numpy_function(op: Op) -> Callable[..., Any] | None:
