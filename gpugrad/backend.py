@@ -26,6 +26,7 @@ __all__ = [
     "device_count",
     "device_of",
     "float32_matmul_precision",
+    "from_dlpack",
     "namespace_of",
     "resolve_device",
     "set_default_dtype",
@@ -263,6 +264,11 @@ def to_device(array: Any, device: str | None) -> Any:
     cupy = _cupy()
     with cupy.cuda.Device(int(target[5:])):
         return cupy.asarray(array)
+
+
+def from_dlpack(value: Any) -> Any:
+    """A CuPy array that shares the memory of another library's array on a GPU."""
+    return _cupy().from_dlpack(value)
 
 
 def as_array(value: Any, dtype: DTypeLike | None = None, device: str | None = None, copy: bool = False) -> Any:

@@ -9,9 +9,26 @@ import numpy
 from numpy.typing import DTypeLike
 
 from . import backend
+from .errors import DTypeError
+from .ops.shape import broadcast_to
 from .tensor import Tensor, asarray, wrap
 
-__all__ = ["arange", "empty", "eye", "full", "full_like", "linspace", "ones", "ones_like", "zeros", "zeros_like"]
+__all__ = [
+    "arange",
+    "empty",
+    "empty_like",
+    "eye",
+    "from_dlpack",
+    "full",
+    "full_like",
+    "identity",
+    "linspace",
+    "ones",
+    "ones_like",
+    "tri",
+    "zeros",
+    "zeros_like",
+]
 
 Shape = int | tuple[int, ...] | list[int]
 
@@ -81,19 +98,25 @@ def arange(
 
 
 def linspace(
-    start: float,
-    stop: float,
+    start: Any,
+    stop: Any,
     num: int = 50,
     endpoint: bool = True,
     dtype: DTypeLike | None = None,
     device: str | None = None,
 ) -> Tensor:
-    """`num` evenly spaced numbers from `start` to `stop` (`numpy.linspace`).
+    """`num` evenly spaced numbers from `start` to `stop` (`numpy.linspace`); differentiable by Tensors among those.
 
     >>> import gpugrad as gg
     >>> gg.linspace(0, 1, 3)
     tensor([0. , 0.5, 1. ])
     """
+    if isinstance(start, Tensor) or isinstance(stop, Tensor):
+        first, last = asarray(start), asarray(stop)
+        steps = numpy.linspace(0, 1, num, endpoint=endpoint).reshape(-1, *(1,) * max(first.ndim, last.ndim))
+        ramp = asarray(steps, first.dtype if isinstance(start, Tensor) else last.dtype, device)
+        out = first * (1 - ramp) + last * ramp
+        return out if dtype is None else out.astype(dtype)
     return _made(
         lambda xp: xp.linspace(start, stop, num, endpoint=endpoint, dtype=dtype or backend.default_dtype()), device, False
     )
@@ -110,36 +133,107 @@ def eye(n: int, m: int | None = None, k: int = 0, dtype: DTypeLike | None = None
     return _made(lambda xp: xp.eye(n, m, k=k, dtype=dtype or backend.default_dtype()), device, False)
 
 
-def _like(name: str, x: Any, *args: Any, dtype: DTypeLike | None) -> Tensor:
+def _like(name: str, x: Any, *args: Any, dtype: DTypeLike | None, shape: Any, device: str | None) -> Tensor:
     array = asarray(x)._array
-    return wrap(getattr(backend.namespace_of(array), name)(array, *args, dtype=dtype))
+    options = {} if shape is None else {"shape": shape}
+    return wrap(backend.to_device(getattr(backend.namespace_of(array), name)(array, *args, dtype=dtype, **options), device))
 
 
-def zeros_like(x: Any, dtype: DTypeLike | None = None) -> Tensor:
+def zeros_like(x: Any, dtype: DTypeLike | None = None, shape: Any = None, device: str | None = None) -> Tensor:
     """Zeros with the shape, dtype and device of `x` (`numpy.zeros_like`).
 
     >>> import gpugrad as gg
     >>> gg.zeros_like([1.0, 2.0])
     tensor([0., 0.])
     """
-    return _like("zeros_like", x, dtype=dtype)
+    return _like("zeros_like", x, dtype=dtype, shape=shape, device=device or asarray(x).device)
 
 
-def ones_like(x: Any, dtype: DTypeLike | None = None) -> Tensor:
+def ones_like(x: Any, dtype: DTypeLike | None = None, shape: Any = None, device: str | None = None) -> Tensor:
     """Ones with the shape, dtype and device of `x` (`numpy.ones_like`).
 
     >>> import gpugrad as gg
     >>> gg.ones_like([1.0, 2.0])
     tensor([1., 1.])
     """
-    return _like("ones_like", x, dtype=dtype)
+    return _like("ones_like", x, dtype=dtype, shape=shape, device=device or asarray(x).device)
 
 
-def full_like(x: Any, fill_value: Any, dtype: DTypeLike | None = None) -> Tensor:
+def empty_like(x: Any, dtype: DTypeLike | None = None, shape: Any = None, device: str | None = None) -> Tensor:
+    """Whatever was in the memory, with the shape, dtype and device of `x` (`numpy.empty_like`).
+
+    >>> import gpugrad as gg
+    >>> gg.empty_like([1.0, 2.0]).shape
+    (2,)
+    """
+    return _like("empty_like", x, dtype=dtype, shape=shape, device=device or asarray(x).device)
+
+
+def full_like(x: Any, fill_value: Any, dtype: DTypeLike | None = None, shape: Any = None, device: str | None = None) -> Tensor:
     """One value everywhere, with the shape, dtype and device of `x` (`numpy.full_like`).
+
+    A `fill_value` that needs a gradient gets it.
 
     >>> import gpugrad as gg
     >>> gg.full_like([1.0, 2.0], 3.0)
     tensor([3., 3.])
     """
-    return _like("full_like", x, fill_value, dtype=dtype)
+    if isinstance(fill_value, Tensor):
+        like = empty_like(x, dtype, shape, device)
+        return broadcast_to(fill_value.to(like.device, like.dtype), like.shape)
+    return _like("full_like", x, fill_value, dtype=dtype, shape=shape, device=device or asarray(x).device)
+
+
+def identity(n: int, dtype: DTypeLike | None = None, device: str | None = None) -> Tensor:
+    """The identity matrix (`numpy.identity`).
+
+    >>> import gpugrad as gg
+    >>> gg.identity(2)
+    tensor([[1., 0.],
+            [0., 1.]])
+    """
+    return eye(n, dtype=dtype, device=device)
+
+
+def tri(N: int, M: int | None = None, k: int = 0, dtype: DTypeLike | None = None, device: str | None = None) -> Tensor:
+    """Ones on and below a diagonal, zeros above (`numpy.tri`).
+
+    >>> import gpugrad as gg
+    >>> gg.tri(2)
+    tensor([[1., 0.],
+            [1., 1.]])
+    """
+    return _made(lambda xp: xp.tri(N, M, k, dtype=dtype or backend.default_dtype()), device, False)
+
+
+def from_dlpack(x: Any, /, *, device: str | None = None, copy: bool | None = None) -> Tensor:
+    """A Tensor that shares the memory of another library's array, by DLPack (`numpy.from_dlpack`).
+
+    Parameters
+    ----------
+    x : object with ``__dlpack__`` and ``__dlpack_device__``
+        Of PyTorch, JAX, CuPy, NumPy; on the CPU or a CUDA GPU.
+    device : str, optional
+        Moved there afterwards.
+    copy : bool, optional
+        True for memory of its own, False for an error where the device calls for a copy.
+
+    Raises
+    ------
+    DTypeError
+        If `x` does not speak DLPack or its elements are no numbers.
+
+    >>> import gpugrad as gg
+    >>> import numpy as np
+    >>> gg.from_dlpack(np.array([1.0, 2.0], dtype="float32"))
+    tensor([1., 2.])
+    """
+    if not (hasattr(x, "__dlpack__") and hasattr(x, "__dlpack_device__")):
+        raise DTypeError(f"from_dlpack: {type(x).__name__} has no __dlpack__ and __dlpack_device__")
+    kind, number = x.__dlpack_device__()
+    cpu = int(kind) == 1
+    if copy is False and device is not None and (backend.resolve_device(device) == "cpu") != cpu:
+        raise ValueError(f"from_dlpack: copy=False, but moving to {device} is a copy")
+    array = numpy.from_dlpack(x) if cpu else backend.from_dlpack(x)
+    result = wrap(array if device is None else backend.to_device(array, device))
+    return asarray(result, copy=True) if copy else result

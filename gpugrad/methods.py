@@ -8,7 +8,22 @@ import numpy
 from numpy.typing import DTypeLike
 
 from .op import apply, registry
-from .ops import activation, comparison, elementwise, linalg, reduction, shape
+from .ops import (
+    activation,
+    comparison,
+    complex_numbers,
+    elementwise,
+    floating,
+    gather,
+    integers,
+    linalg,
+    manipulation,
+    reduction,
+    scan,
+    shape,
+    sorting,
+    standard,
+)
 from .ops.axes import Axis
 
 if TYPE_CHECKING:
@@ -75,6 +90,24 @@ class ArrayMethods:
 
     def __rfloordiv__(self, other: Any) -> Tensor:
         return elementwise.floor_divide(other, self)
+
+    def __divmod__(self, other: Any) -> tuple[Tensor, Tensor]:
+        return standard.divmod(self, other)
+
+    def __rdivmod__(self, other: Any) -> tuple[Tensor, Tensor]:
+        return standard.divmod(other, self)
+
+    def __lshift__(self, other: Any) -> Tensor:
+        return integers.bitwise_left_shift(self, other)
+
+    def __rlshift__(self, other: Any) -> Tensor:
+        return integers.bitwise_left_shift(other, self)
+
+    def __rshift__(self, other: Any) -> Tensor:
+        return integers.bitwise_right_shift(self, other)
+
+    def __rrshift__(self, other: Any) -> Tensor:
+        return integers.bitwise_right_shift(other, self)
 
     def __neg__(self) -> Tensor:
         return elementwise.negative(self)
@@ -143,6 +176,22 @@ class ArrayMethods:
         """Standard deviation over axes."""
         return reduction.std(self, axis, ddof, keepdims)
 
+    def prod(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
+        """Product over axes."""
+        return scan.prod(self, axis, keepdims)
+
+    def cumsum(self, axis: int | None = None) -> Tensor:
+        """Running sums along an axis."""
+        return scan.cumsum(self, axis)
+
+    def cumprod(self, axis: int | None = None) -> Tensor:
+        """Running products along an axis."""
+        return scan.cumprod(self, axis)
+
+    def argsort(self, axis: int | None = -1) -> Tensor:
+        """Indices that sort."""
+        return sorting.argsort(self, axis)
+
     def argmax(self, axis: int | None = None, keepdims: bool = False) -> Tensor:
         """Index of the largest element."""
         return reduction.argmax(self, axis, keepdims)
@@ -182,6 +231,46 @@ class ArrayMethods:
     def swapaxes(self, axis1: int, axis2: int) -> Tensor:
         """Two axes exchanged."""
         return shape.swapaxes(self, axis1, axis2)
+
+    def diagonal(self, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:
+        """A diagonal of two axes."""
+        return manipulation.diagonal(self, offset, axis1, axis2)
+
+    def trace(self, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:
+        """Sum of a diagonal."""
+        return manipulation.trace(self, offset, axis1, axis2)
+
+    def repeat(self, repeats: Any, axis: int | None = None) -> Tensor:
+        """Each element that many times in a row."""
+        return manipulation.repeat(self, repeats, axis)
+
+    def take(self, indices: Any, axis: int | None = None) -> Tensor:
+        """Elements along an axis."""
+        return gather.take(self, indices, axis)
+
+    def nonzero(self) -> tuple[Tensor, ...]:
+        """Indices of the elements that are not zero, one array per axis."""
+        return sorting.nonzero(self)
+
+    def round(self, decimals: int = 0) -> Tensor:
+        """To a number of decimals."""
+        return floating.round(self, decimals)
+
+    @property
+    def real(self) -> Tensor:
+        """The real part."""
+        return complex_numbers.real(self)
+
+    @property
+    def imag(self) -> Tensor:
+        """The imaginary part."""
+        return complex_numbers.imag(self)
+
+    def conj(self) -> Tensor:
+        """The complex conjugate."""
+        return complex_numbers.conjugate(self)
+
+    conjugate = conj
 
     def astype(self, dtype: DTypeLike) -> Tensor:
         """A copy with another dtype; an integer or boolean one cuts the gradient."""

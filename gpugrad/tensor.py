@@ -16,7 +16,7 @@ from . import op as _op
 from .errors import DTypeError, GradientError, ShapeError, describe, format_site, user_site
 from .interpret import TENSORS, raw_for
 from .methods import ArrayMethods
-from .ops import elementwise, indexing, shape, updates
+from .ops import comparison, elementwise, indexing, integers, linalg, shape, updates
 from .tape import conjugate, current_mode, hand_out, leaf, log_mutation, mode_with, walk
 
 DType: TypeAlias = numpy.dtype[Any]
@@ -202,12 +202,15 @@ class Tensor(ArrayMethods):
         return self._array.tolist()
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
+        self._refuse_export("a NumPy array")
+        return numpy.array(backend.to_device(self.data, "cpu"), dtype=dtype, copy=copy)
+
+    def _refuse_export(self, what: str) -> None:
         if self._node is not None and current_mode().grad:
             raise GradientError(
-                f"turning {describe(self)} into a NumPy array would drop its gradient\n"
+                f"turning {describe(self)} into {what} would drop its gradient\n"
                 f"  use .numpy() or .detach() where that is meant, or a gpugrad function\n  at {format_site(user_site())}"
             )
-        return numpy.array(backend.to_device(self.data, "cpu"), dtype=dtype, copy=copy)
 
     def __bool__(self) -> bool:
         return bool(self._array)
@@ -248,6 +251,27 @@ class Tensor(ArrayMethods):
         if device is not None and backend.resolve_device(device) != self.device:
             result = shape.to_device(result, device)
         return result if dtype is None or numpy.dtype(dtype) == self.dtype else result.astype(dtype)
+
+    def to_device(self, device: str, /, *, stream: Any = None) -> Tensor:
+        """On another device: the array API's spelling of `to`. Streams are chosen by CuPy's own context."""
+        if stream is not None:
+            raise ValueError("to_device: stream must be None; choose one with cupy.cuda.Stream as a context")
+        return self.to(device)
+
+    def __dlpack__(
+        self,
+        *,
+        stream: Any = None,
+        max_version: tuple[int, int] | None = None,
+        dl_device: tuple[Any, int] | None = None,
+        copy: bool | None = None,
+    ) -> Any:
+        self._refuse_export("DLPack")
+        options = {"stream": stream, "max_version": max_version, "dl_device": dl_device, "copy": copy}
+        return self.data.__dlpack__(**{name: value for name, value in options.items() if value is not None})
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return self._array.__dlpack_device__()
 
     def cpu(self) -> Tensor:
         """On the CPU."""
@@ -311,6 +335,34 @@ class Tensor(ArrayMethods):
 
     def __ipow__(self, other: Any) -> Tensor:
         return self._in_place(updates.power_, elementwise.power, other, "**=")
+
+    def _assigned(self, function: Any, other: Any, symbol: str) -> Tensor:
+        """In place through a result of its own, for operators that no optimiser needs."""
+        return self._in_place(lambda target, value: updates.assign_(target, function(target, value)), function, other, symbol)
+
+    def __ifloordiv__(self, other: Any) -> Tensor:
+        return self._assigned(elementwise.floor_divide, other, "//=")
+
+    def __imod__(self, other: Any) -> Tensor:
+        return self._assigned(elementwise.remainder, other, "%=")
+
+    def __imatmul__(self, other: Any) -> Tensor:
+        return self._assigned(linalg.matmul, other, "@=")
+
+    def __iand__(self, other: Any) -> Tensor:
+        return self._assigned(comparison.bitwise_and, other, "&=")
+
+    def __ior__(self, other: Any) -> Tensor:
+        return self._assigned(comparison.bitwise_or, other, "|=")
+
+    def __ixor__(self, other: Any) -> Tensor:
+        return self._assigned(comparison.bitwise_xor, other, "^=")
+
+    def __ilshift__(self, other: Any) -> Tensor:
+        return self._assigned(integers.bitwise_left_shift, other, "<<=")
+
+    def __irshift__(self, other: Any) -> Tensor:
+        return self._assigned(integers.bitwise_right_shift, other, ">>=")
 
     def __setitem__(self, index: Any, value: Any) -> None:
         index = _raw_index(index)
@@ -393,8 +445,11 @@ def tensor(array: Any, dtype: DTypeLike | None = None, device: str | None = None
     return result.requires_grad_() if requires_grad else result
 
 
-def asarray(array: Any, dtype: DTypeLike | None = None, device: str | None = None) -> Tensor:
-    """A Tensor around an array, without a copy where none is needed; a Tensor is returned as it is.
+def asarray(array: Any, dtype: DTypeLike | None = None, device: str | None = None, *, copy: bool | None = None) -> Tensor:
+    """A Tensor around an array, without a copy where none is needed; a Tensor is returned as it is (`numpy.asarray`).
+
+    A list that holds Tensors is stacked, on the tape. With ``copy=True`` there is always a copy, with ``copy=False`` never:
+    ValueError where one is needed.
 
     Examples
     --------
@@ -404,9 +459,25 @@ def asarray(array: Any, dtype: DTypeLike | None = None, device: str | None = Non
     >>> gg.asarray(a).data is a
     True
     """
+    if copy is False and not isinstance(array, Tensor) and not hasattr(array, "dtype"):
+        raise ValueError(f"asarray: copy=False, but a copy is needed to make an array of {type(array).__name__}")
     if isinstance(array, Tensor):
-        return array.to(device, dtype)
-    return wrap(backend.as_array(_stacked(array), dtype, device))
+        result = array.to(device, dtype)
+    elif isinstance(array, list | tuple) and _on_tape(array):
+        result = shape.stack([asarray(value) for value in array]).to(device, dtype)
+    else:
+        result = wrap(backend.as_array(_stacked(array), dtype, device))
+    same = result is array or result._array is array
+    if copy is False and not same and result._array is not getattr(array, "_array", array):
+        raise ValueError(f"asarray: copy=False, but a copy is needed to make {describe(result)} of {describe(array)}")
+    return shape.copy(result) if copy and same else result
+
+
+def _on_tape(values: Any) -> bool:
+    """Whether a nested list holds a Tensor that needs a gradient."""
+    if isinstance(values, list | tuple):
+        return any(_on_tape(value) for value in values)
+    return isinstance(values, Tensor) and values._node is not None
 
 
 def _stacked(value: Any) -> Any:

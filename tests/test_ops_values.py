@@ -202,7 +202,7 @@ ELEMENTWISE = [op for op in registry.values() if op.kind == "elementwise"]
 @pytest.mark.parametrize("op", [pytest.param(op, id=op.name) for op in ELEMENTWISE])
 @pytest.mark.parametrize("shape", [(0,), (0, 3), (2, 0)], ids=str)
 def test_elementwise_ops_on_no_elements(op: Any, shape: tuple[int, ...]) -> None:
-    dtype = bool if op.name.startswith(("bitwise", "invert")) else float
+    dtype = int if op.name.startswith(("bitwise", "invert", "gcd", "lcm")) else float
     arrays = [np.zeros(shape, bool if name == "condition" else dtype) for name in op.inputs]
     if op.name == "ldexp":
         arrays[1] = arrays[1].astype(int)

@@ -31,6 +31,7 @@ LAYERS = [
     "creation",
     "linalg",
     "fft",
+    "numpy_rules",
     "protocols",
     "transforms",
     "derivatives",

@@ -1,0 +1,101 @@
+"""Dtypes and questions about them, under the names of the array API and NumPy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy
+from numpy import (
+    bool,
+    complex64,
+    complex128,
+    float16,
+    float32,
+    float64,
+    int8,
+    int16,
+    int32,
+    int64,
+    uint8,
+    uint16,
+    uint32,
+    uint64,
+)
+from numpy.typing import DTypeLike
+
+__all__ = [
+    "bool",
+    "can_cast",
+    "complex64",
+    "complex128",
+    "finfo",
+    "float16",
+    "float32",
+    "float64",
+    "iinfo",
+    "int8",
+    "int16",
+    "int32",
+    "int64",
+    "isdtype",
+    "result_type",
+    "uint8",
+    "uint16",
+    "uint32",
+    "uint64",
+]
+
+
+def _dtype(value: Any) -> numpy.dtype[Any]:
+    """A dtype, or that of an array."""
+    return numpy.dtype(getattr(value, "dtype", None) if hasattr(value, "shape") else value)
+
+
+def finfo(type: Any, /) -> Any:
+    """Limits of a floating dtype, or of that of an array (`numpy.finfo`).
+
+    >>> import gpugrad as gg
+    >>> float(gg.finfo(gg.float32).eps) == 2**-23
+    True
+    """
+    return numpy.finfo(_dtype(type))
+
+
+def iinfo(type: Any, /) -> Any:
+    """Limits of an integer dtype, or of that of an array (`numpy.iinfo`).
+
+    >>> import gpugrad as gg
+    >>> gg.iinfo("int8").max
+    127
+    """
+    return numpy.iinfo(_dtype(type))
+
+
+def isdtype(dtype: DTypeLike, kind: Any) -> Any:
+    """Whether a dtype is of a kind (`numpy.isdtype`), such as ``"real floating"`` or a tuple of kinds.
+
+    >>> import gpugrad as gg
+    >>> gg.isdtype(gg.float32, ("integral", "real floating"))
+    True
+    """
+    return numpy.isdtype(numpy.dtype(dtype), kind)
+
+
+def can_cast(from_: Any, to: DTypeLike, /, casting: Any = "safe") -> Any:
+    """Whether a dtype, or that of an array, can be cast (`numpy.can_cast`).
+
+    >>> import gpugrad as gg
+    >>> gg.can_cast(gg.int32, gg.float64)
+    True
+    """
+    return numpy.can_cast(_dtype(from_), to, casting)
+
+
+def result_type(*arrays_and_dtypes: Any) -> Any:
+    """The dtype that arrays, numbers and dtypes have together (`numpy.result_type`).
+
+    >>> import gpugrad as gg
+    >>> gg.result_type(gg.ones(3), 1.0)
+    dtype('float32')
+    """
+    return numpy.result_type(*(_dtype(x) if hasattr(x, "shape") else x for x in arrays_and_dtypes))

@@ -1,0 +1,99 @@
+"""Distinct values and membership. Values are picked elements, so they have gradients; indices and counts have none."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy
+
+from .. import backend
+from ..op import ArrayLike, as_tensor, raw
+from . import indexing, shape
+
+
+class UniqueAll(NamedTuple):
+    """What `unique_all` returns."""
+
+    values: Any
+    indices: Any
+    inverse_indices: Any
+    counts: Any
+
+
+class UniqueCounts(NamedTuple):
+    """What `unique_counts` returns."""
+
+    values: Any
+    counts: Any
+
+
+class UniqueInverse(NamedTuple):
+    """What `unique_inverse` returns."""
+
+    values: Any
+    inverse_indices: Any
+
+
+def unique_all(x: ArrayLike) -> UniqueAll:
+    """Distinct values, where each comes first, which of them each element is, and how many there are (`numpy.unique_all`).
+
+    A nan is distinct from every other, as the array API has it.
+
+    >>> import gpugrad as gg
+    >>> gg.unique_all([3.0, 1.0, 3.0]).counts
+    tensor([1, 2])
+    """
+    flat = shape.reshape(as_tensor(x), -1)
+    array = raw(flat)
+    xp = backend.namespace_of(array)
+    _, first, inverse, counts = xp.unique(
+        array, return_index=True, return_inverse=True, return_counts=True, **({"equal_nan": False} if xp is numpy else {})
+    )
+    values = indexing.getitem(flat, first)
+    return UniqueAll(values, as_tensor(first), as_tensor(inverse.reshape(as_tensor(x).shape)), as_tensor(counts))
+
+
+def unique_counts(x: ArrayLike) -> UniqueCounts:
+    """Distinct values and how many there are of each (`numpy.unique_counts`).
+
+    >>> import gpugrad as gg
+    >>> gg.unique_counts([3.0, 1.0, 3.0])
+    UniqueCounts(values=tensor([1., 3.]), counts=tensor([1, 2]))
+    """
+    found = unique_all(x)
+    return UniqueCounts(found.values, found.counts)
+
+
+def unique_inverse(x: ArrayLike) -> UniqueInverse:
+    """Distinct values and which of them each element is (`numpy.unique_inverse`).
+
+    >>> import gpugrad as gg
+    >>> gg.unique_inverse([3.0, 1.0, 3.0]).inverse_indices
+    tensor([1, 0, 1])
+    """
+    found = unique_all(x)
+    return UniqueInverse(found.values, found.inverse_indices)
+
+
+def unique_values(x: ArrayLike) -> Any:
+    """Distinct values, in order (`numpy.unique_values`).
+
+    >>> import gpugrad as gg
+    >>> gg.unique_values([3.0, 1.0, 3.0])
+    tensor([1., 3.])
+    """
+    return unique_all(x).values
+
+
+def isin(element: ArrayLike, test_elements: ArrayLike, assume_unique: bool = False, invert: bool = False) -> Any:
+    """Whether each element is among the others (`numpy.isin`, `torch.isin`).
+
+    >>> import gpugrad as gg
+    >>> gg.isin([1, 2, 3], [3, 1])
+    tensor([ True, False,  True])
+    """
+    array, others = raw(as_tensor(element)), raw(as_tensor(test_elements))
+    return as_tensor(backend.namespace_of(array).isin(array, others, assume_unique=assume_unique, invert=invert))
+
+
+__all__ = ["UniqueAll", "UniqueCounts", "UniqueInverse", "isin", "unique_all", "unique_counts", "unique_inverse", "unique_values"]

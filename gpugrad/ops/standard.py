@@ -1,0 +1,306 @@
+"""Functions that the array API standard and NumPy have under names of their own, composed of other ops."""
+
+from __future__ import annotations
+
+import builtins
+from typing import Any
+
+import numpy
+from numpy.typing import DTypeLike
+
+from .. import backend
+from ..op import ArrayLike, as_tensor, raw
+from . import comparison, complex_numbers, elementwise, floating, indexing, manipulation, reduction, scan, shape
+
+
+def _cumulative(name: str, scanned: Any, start: int, x: Any, axis: int | None, dtype: DTypeLike | None, with_start: bool) -> Any:
+    x = as_tensor(x)
+    if axis is None:
+        if x.ndim != 1:
+            raise ValueError(f"{name}: axis is needed for an array with {x.ndim} axes")
+        axis = 0
+    x = x if dtype is None else x.astype(dtype)
+    out = scanned(x, axis)
+    if not with_start:
+        return out
+    first = tuple(1 if i == axis % x.ndim else n for i, n in enumerate(x.shape))
+    array = raw(out)
+    return shape.concatenate([backend.namespace_of(array).full(first, start, array.dtype), out], axis)
+
+
+def cumulative_sum(x: ArrayLike, axis: int | None = None, dtype: DTypeLike | None = None, include_initial: bool = False) -> Any:
+    """Running sums along an axis, after a 0 if `include_initial` (`numpy.cumulative_sum`).
+
+    >>> import gpugrad as gg
+    >>> gg.cumulative_sum([1.0, 2.0, 3.0], include_initial=True)
+    tensor([0., 1., 3., 6.])
+    """
+    return _cumulative("cumulative_sum", scan.cumsum, 0, x, axis, dtype, include_initial)
+
+
+def cumulative_prod(x: ArrayLike, axis: int | None = None, dtype: DTypeLike | None = None, include_initial: bool = False) -> Any:
+    """Running products along an axis, after a 1 if `include_initial` (`numpy.cumulative_prod`).
+
+    >>> import gpugrad as gg
+    >>> gg.cumulative_prod([1.0, 2.0, 3.0])
+    tensor([1., 2., 6.])
+    """
+    return _cumulative("cumulative_prod", scan.cumprod, 1, x, axis, dtype, include_initial)
+
+
+# --- predicates ---------------------------------------------------------------------------------------------------
+
+
+def isposinf(x: ArrayLike) -> Any:
+    """Whether plus infinity, elementwise (`numpy.isposinf`).
+
+    >>> import gpugrad as gg
+    >>> gg.isposinf([float("inf"), 1.0])
+    tensor([ True, False])
+    """
+    return comparison.equal(x, numpy.inf)
+
+
+def isneginf(x: ArrayLike) -> Any:
+    """Whether minus infinity, elementwise (`numpy.isneginf`).
+
+    >>> import gpugrad as gg
+    >>> gg.isneginf([float("inf"), -float("inf")])
+    tensor([False,  True])
+    """
+    return comparison.equal(x, -numpy.inf)
+
+
+def iscomplex(x: ArrayLike) -> Any:
+    """Whether the imaginary part is not zero, elementwise (`numpy.iscomplex`).
+
+    >>> import gpugrad as gg
+    >>> gg.iscomplex([1 + 1j, 1])
+    tensor([ True, False])
+    """
+    return comparison.not_equal(complex_numbers.imag(x), 0)
+
+
+def isreal(x: ArrayLike) -> Any:
+    """Whether the imaginary part is zero, elementwise (`numpy.isreal`).
+
+    >>> import gpugrad as gg
+    >>> gg.isreal([1 + 1j, 1])
+    tensor([False,  True])
+    """
+    return comparison.equal(complex_numbers.imag(x), 0)
+
+
+def array_equiv(a1: ArrayLike, a2: ArrayLike) -> Any:
+    """Whether equal after broadcasting (`numpy.array_equiv`).
+
+    >>> import gpugrad as gg
+    >>> bool(gg.array_equiv([1.0, 1.0], 1.0))
+    True
+    """
+    try:
+        return reduction.all(comparison.equal(a1, a2))
+    except ValueError:
+        return as_tensor(numpy.array(False))
+
+
+def nanargmax(a: ArrayLike, axis: int | None = None, keepdims: bool = False) -> Any:
+    """Index of the largest element that is not nan (`numpy.nanargmax`).
+
+    >>> import gpugrad as gg
+    >>> gg.nanargmax([1.0, float("nan"), 3.0])
+    tensor(2)
+    """
+    return reduction.argmax(_without_nan(a, -numpy.inf, axis), axis, keepdims)
+
+
+def nanargmin(a: ArrayLike, axis: int | None = None, keepdims: bool = False) -> Any:
+    """Index of the smallest element that is not nan (`numpy.nanargmin`).
+
+    >>> import gpugrad as gg
+    >>> gg.nanargmin([3.0, float("nan"), 1.0])
+    tensor(2)
+    """
+    return reduction.argmin(_without_nan(a, numpy.inf, axis), axis, keepdims)
+
+
+def _without_nan(a: Any, filler: float, axis: int | None) -> Any:
+    x = as_tensor(a)
+    missing = comparison.isnan(x)
+    if bool(raw(reduction.all(missing, axis)).any()):
+        raise ValueError("nanargmax and nanargmin: all elements along the axis are nan")
+    return elementwise.where(missing, filler, x)
+
+
+# --- quotients with remainders ------------------------------------------------------------------------------------
+
+
+def divmod(x: ArrayLike, y: ArrayLike) -> tuple[Any, Any]:
+    """``(x // y, x % y)``, elementwise (`numpy.divmod`).
+
+    >>> import gpugrad as gg
+    >>> gg.divmod([7.0], 2.0)
+    (tensor([3.]), tensor([1.]))
+    """
+    return elementwise.floor_divide(x, y), elementwise.remainder(x, y)
+
+
+def modf(x: ArrayLike) -> tuple[Any, Any]:
+    """Fractional and integral part, both with the sign of `x`, elementwise (`numpy.modf`).
+
+    >>> import gpugrad as gg
+    >>> gg.modf([2.5, -1.5])
+    (tensor([ 0.5, -0.5]), tensor([ 2., -1.]))
+    """
+    whole = elementwise.trunc(x)
+    rest = elementwise.where(
+        comparison.isinf(x), 0.0, elementwise.subtract(x, elementwise.where(comparison.isinf(x), 0.0, whole))
+    )
+    return floating.copysign(rest, x), whole
+
+
+# --- shapes -------------------------------------------------------------------------------------------------------
+
+
+def rollaxis(a: ArrayLike, axis: int, start: int = 0) -> Any:
+    """An axis moved to stand before another (`numpy.rollaxis`); see `moveaxis`.
+
+    >>> import gpugrad as gg
+    >>> gg.rollaxis(gg.zeros((2, 3, 4)), 2).shape
+    (4, 2, 3)
+    """
+    x = as_tensor(a)
+    if not (-x.ndim <= axis < x.ndim and -x.ndim <= start <= x.ndim):
+        raise IndexError(f"rollaxis: axis {axis} and start {start} of an array with {x.ndim} axes")
+    source, before = axis % x.ndim, start + x.ndim if start < 0 else start
+    return shape.moveaxis(x, source, before - 1 if source < before else before)
+
+
+def _depth(arrays: Any) -> int:
+    return 1 + builtins.max(map(_depth, arrays)) if isinstance(arrays, list) else 0
+
+
+def block(arrays: Any) -> Any:
+    """Nested lists of blocks joined: the innermost along the last axis (`numpy.block`).
+
+    >>> import gpugrad as gg
+    >>> gg.block([[gg.ones((1, 2)), gg.zeros((1, 1))]])
+    tensor([[1., 1., 0.]])
+    """
+    depth = _depth(arrays)
+
+    def leaves(value: Any) -> list[Any]:
+        return [leaf for part in value for leaf in leaves(part)] if isinstance(value, list) else [value]
+
+    ndim = builtins.max([depth, *[as_tensor(leaf).ndim for leaf in leaves(arrays)]])
+
+    def joined(value: Any, level: int) -> Any:
+        if isinstance(value, list):
+            if not value:
+                raise ValueError("block: lists must not be empty")
+            return shape.concatenate([joined(part, level + 1) for part in value], level - depth)
+        if level != depth:
+            raise ValueError(f"block: all blocks must be nested {depth} deep, got one at depth {level}")
+        tensor = as_tensor(value)
+        return shape.reshape(tensor, (1,) * (ndim - tensor.ndim) + tensor.shape)
+
+    return joined(arrays, 0)
+
+
+def ediff1d(ary: ArrayLike, to_end: Any = None, to_begin: Any = None) -> Any:
+    """Differences of neighbours of the flattened array, with more before and after (`numpy.ediff1d`).
+
+    >>> import gpugrad as gg
+    >>> gg.ediff1d([1.0, 4.0, 9.0], to_end=0.0)
+    tensor([3., 5., 0.])
+    """
+    parts = [to_begin, manipulation.diff(shape.reshape(as_tensor(ary), -1)), to_end]
+    return shape.concatenate([shape.reshape(as_tensor(part), -1) for part in parts if part is not None])
+
+
+def insert(arr: ArrayLike, obj: int, values: ArrayLike, axis: int | None = None) -> Any:
+    """With values before one place along an axis (`numpy.insert`).
+
+    >>> import gpugrad as gg
+    >>> gg.insert([1.0, 3.0], 1, 2.0)
+    tensor([1., 2., 3.])
+    """
+    x, new = as_tensor(arr), as_tensor(values)
+    x, along = (shape.reshape(x, -1), 0) if axis is None else (x, axis % builtins.max(as_tensor(arr).ndim, 1))
+    if not isinstance(obj, int | numpy.integer):
+        raise TypeError("insert: only one place, an integer, is supported; join slices with gpugrad.concatenate")
+    n = x.shape[along]
+    if not -n <= obj <= n:
+        raise IndexError(f"insert: place {obj} is out of bounds for axis {along} with {n} elements")
+    place = int(obj) + n if obj < 0 else int(obj)
+    new = shape.moveaxis(new, 0, along) if new.ndim == x.ndim and x.ndim > 1 else new
+    thickness = new.shape[along] if new.ndim == x.ndim else 1
+    new = shape.broadcast_to(new, tuple(thickness if i == along else m for i, m in enumerate(x.shape))).astype(x.dtype)
+    before = (slice(None),) * along
+    ends = [indexing.getitem(x, (*before, part)) for part in (slice(0, place), slice(place, None))]
+    return shape.concatenate([ends[0], new, ends[1]], along)
+
+
+def resize(a: ArrayLike, new_shape: Any) -> Any:
+    """Another shape, elements repeated or left out as needed (`numpy.resize`).
+
+    >>> import gpugrad as gg
+    >>> gg.resize([1.0, 2.0], (3,))
+    tensor([1., 2., 1.])
+    """
+    flat = shape.reshape(as_tensor(a), -1)
+    target = (new_shape,) if isinstance(new_shape, int | numpy.integer) else tuple(new_shape)
+    count = int(numpy.prod(target, dtype=int))
+    if not flat.size:
+        raise ValueError("resize: an array without elements cannot be repeated")
+    return shape.reshape(indexing.getitem(flat, numpy.arange(count) % flat.size), target)
+
+
+def vander(x: ArrayLike, N: int | None = None, increasing: bool = False) -> Any:
+    """Powers of a vector as columns (`numpy.vander`).
+
+    >>> import gpugrad as gg
+    >>> gg.vander([2.0, 3.0], 3)
+    tensor([[4., 2., 1.],
+            [9., 3., 1.]])
+    """
+    x = as_tensor(x)
+    powers = numpy.arange(x.shape[0] if N is None else N)
+    powers = powers if increasing else powers[::-1].copy()
+    return elementwise.power(shape.expand_dims(x, -1), powers.astype(x.dtype) if x.dtype.kind in "fc" else powers)
+
+
+def polyval(p: ArrayLike, x: ArrayLike) -> Any:
+    """A polynomial with coefficients from the highest power down, by Horner's rule (`numpy.polyval`).
+
+    >>> import gpugrad as gg
+    >>> gg.polyval([3.0, 0.0, 1.0], [2.0])
+    tensor([13.])
+    """
+    p = as_tensor(p)
+    out: Any = elementwise.multiply(x, 0)
+    for i in range(p.shape[0]):
+        out = elementwise.add(elementwise.multiply(out, x), indexing.getitem(p, i))
+    return out
+
+
+__all__ = [
+    "array_equiv",
+    "block",
+    "cumulative_prod",
+    "cumulative_sum",
+    "divmod",
+    "ediff1d",
+    "insert",
+    "iscomplex",
+    "isneginf",
+    "isposinf",
+    "isreal",
+    "modf",
+    "nanargmax",
+    "nanargmin",
+    "polyval",
+    "resize",
+    "rollaxis",
+    "vander",
+]
