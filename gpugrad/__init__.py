@@ -7,7 +7,12 @@
 tensor([2., 4.])
 """
 
-import numpy
+import importlib as _importlib
+from math import e as e
+from math import inf as inf
+from math import nan as nan
+from math import pi as pi
+from typing import Any as _Any
 
 from . import data as data
 from . import fft as fft
@@ -46,6 +51,25 @@ from .derivatives import hvp as hvp
 from .derivatives import jacobian as jacobian
 from .draw import draw as draw
 from .errors import AnomalyError as AnomalyError
+from .dtypes import bool as bool
+from .dtypes import can_cast as can_cast
+from .dtypes import complex64 as complex64
+from .dtypes import complex128 as complex128
+from .dtypes import finfo as finfo
+from .dtypes import float16 as float16
+from .dtypes import float32 as float32
+from .dtypes import float64 as float64
+from .dtypes import iinfo as iinfo
+from .dtypes import int8 as int8
+from .dtypes import int16 as int16
+from .dtypes import int32 as int32
+from .dtypes import int64 as int64
+from .dtypes import isdtype as isdtype
+from .dtypes import result_type as result_type
+from .dtypes import uint8 as uint8
+from .dtypes import uint16 as uint16
+from .dtypes import uint32 as uint32
+from .dtypes import uint64 as uint64
 from .errors import BoundsError as BoundsError
 from .errors import CheckpointError as CheckpointError
 from .errors import DataError as DataError
@@ -68,6 +92,18 @@ from .ops.activation import sigmoid as sigmoid
 from .ops.activation import silu as silu
 from .ops.activation import softmax as softmax
 from .ops.activation import softplus as softplus
+from .ops.aliases import acos as acos
+from .ops.aliases import acosh as acosh
+from .ops.aliases import asin as asin
+from .ops.aliases import asinh as asinh
+from .ops.aliases import atan as atan
+from .ops.aliases import atan2 as atan2
+from .ops.aliases import atanh as atanh
+from .ops.aliases import bitwise_invert as bitwise_invert
+from .ops.aliases import concat as concat
+from .ops.aliases import conj as conj
+from .ops.aliases import permute_dims as permute_dims
+from .ops.aliases import pow as pow
 from .ops.comparison import bitwise_and as bitwise_and
 from .ops.comparison import bitwise_or as bitwise_or
 from .ops.comparison import bitwise_xor as bitwise_xor
@@ -358,4 +394,10 @@ from .watch import profile as profile
 
 __version__ = "0.1.0"
 
-pi, e, inf, nan, newaxis = numpy.pi, numpy.e, numpy.inf, numpy.nan, None
+newaxis = None
+
+
+def __getattr__(name: str) -> _Any:
+    if name == "numpy":  # made when it is first asked for
+        return _importlib.import_module("gpugrad.numpy")
+    raise AttributeError(f"module 'gpugrad' has no attribute {name!r}")

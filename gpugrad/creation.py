@@ -230,7 +230,7 @@ def from_dlpack(x: Any, /, *, device: str | None = None, copy: bool | None = Non
     """
     if not (hasattr(x, "__dlpack__") and hasattr(x, "__dlpack_device__")):
         raise DTypeError(f"from_dlpack: {type(x).__name__} has no __dlpack__ and __dlpack_device__")
-    kind, number = x.__dlpack_device__()
+    kind = x.__dlpack_device__()[0]
     cpu = int(kind) == 1
     if copy is False and device is not None and (backend.resolve_device(device) == "cpu") != cpu:
         raise ValueError(f"from_dlpack: copy=False, but moving to {device} is a copy")

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy
 from numpy import (
-    bool,
+    bool,  # noqa: A004
     complex64,
     complex128,
     float16,
@@ -48,7 +48,11 @@ __all__ = [
 
 def _dtype(value: Any) -> numpy.dtype[Any]:
     """A dtype, or that of an array."""
-    return numpy.dtype(getattr(value, "dtype", None) if hasattr(value, "shape") else value)
+    return value.dtype if _is_array(value) else numpy.dtype(value)
+
+
+def _is_array(value: Any) -> Any:
+    return hasattr(value, "shape") and not isinstance(value, type | numpy.dtype)
 
 
 def finfo(type: Any, /) -> Any:
@@ -98,4 +102,4 @@ def result_type(*arrays_and_dtypes: Any) -> Any:
     >>> gg.result_type(gg.ones(3), 1.0)
     dtype('float32')
     """
-    return numpy.result_type(*(_dtype(x) if hasattr(x, "shape") else x for x in arrays_and_dtypes))
+    return numpy.result_type(*(x.dtype if _is_array(x) else x for x in arrays_and_dtypes))

@@ -121,7 +121,7 @@ def _ours(name: str) -> Callable[..., Any]:
     value: Any = sys.modules[_PACKAGE]
     for part in name.split("."):
         value = vars(value)[part]
-    return value  # type: ignore[no-any-return]
+    return value
 
 
 def where(condition: Any, x: Any = None, y: Any = None) -> Any:

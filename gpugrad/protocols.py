@@ -22,7 +22,7 @@ from .ops import comparison, elementwise, reduction, scan, shape
 from .tape import current_mode, log_mutation
 from .tensor import Tensor, asarray
 
-__all__ = ["call", "call_ufunc"]
+__all__ = ["call", "call_ufunc", "parameters_without_place"]
 
 _HERE = object()
 _HARMLESS = {"subok", "overwrite_input", "overwrite_a", "copy", "like", "casting", "sorted", "optimize", "stable", "kind"}
@@ -123,6 +123,15 @@ def _places(rule: Rule) -> dict[str, str]:
         if theirs_at.default is theirs_at.empty or "ArrayLike" in str(ours[name].annotation):
             places[theirs_at.name] = name
     return places
+
+
+def parameters_without_place(rule: Rule) -> list[inspect.Parameter]:
+    """Parameters of our function that no argument of NumPy's goes to."""
+    assert rule.function is not None
+    assert rule.signature is not None
+    taken = {*_places(rule).values(), *rule.signature.parameters}
+    ours = _parameters(rule.function).values()
+    return [p for p in ours if p.name not in taken and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
 
 
 def _is_default(value: Any, parameter: inspect.Parameter | None) -> bool:

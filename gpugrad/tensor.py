@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import operator
 import threading
 from collections.abc import Iterator
@@ -269,6 +270,12 @@ class Tensor(ArrayMethods):
         self._refuse_export("DLPack")
         options = {"stream": stream, "max_version": max_version, "dl_device": dl_device, "copy": copy}
         return self.data.__dlpack__(**{name: value for name, value in options.items() if value is not None})
+
+    def __array_namespace__(self, *, api_version: str | None = None) -> Any:
+        """The array API's functions for it: `gpugrad.numpy`."""
+        if api_version not in (None, "2021.12", "2022.12", "2023.12", "2024.12"):
+            raise ValueError(f"__array_namespace__: version {api_version!r} of the array API is unknown, 2024.12 is the latest")
+        return importlib.import_module(f"{__package__}.numpy")
 
     def __dlpack_device__(self) -> tuple[int, int]:
         return self._array.__dlpack_device__()

@@ -32,7 +32,8 @@ FUNCTIONS = """
 all(t); all(t > 0, axis=0); all(t > 0, 1, keepdims=True); allclose(t, t + 1e-12); allclose(t, u, rtol=1e-3, atol=1.0); amax(t)
 amax(t, 1); amin(t, axis=(0, 1), keepdims=True); amin(t); angle(z); any(t > 1, axis=1); any(t, where=m); append(t, u)
 append(t, u, axis=0); argmax(t); argmax(t, 1); argmax(t, axis=0, keepdims=True); argmin(t, 0); argsort(t); argsort(t, axis=0)
-argsort(t, kind="stable"); argsort(t, stable=True); sort(t, stable=True); argwhere(t > 0); around(t, 1); around(t, decimals=0); array_equal(t, t); array_equal(t, u)
+argsort(t, kind="stable"); argsort(t, stable=True); sort(t, stable=True)
+ argwhere(t > 0); around(t, 1); around(t, decimals=0); array_equal(t, t); array_equal(t, u)
 array_equiv(t, u); array_split(v, 2); array_split(t, [1, 2], axis=1); astype(t, "float32"); astype(t, "int64"); atleast_1d(x)
 atleast_2d(v); atleast_3d(t); average(t); average(t, 1); average(t, weights=w, axis=1); average(t, 0, weights=np.abs(u))
 block([[t, u], [u, t]]); broadcast_arrays(v, t); broadcast_to(v, (2, 3)); broadcast_to(v, shape=(2, 3), subok=False)
@@ -80,7 +81,8 @@ linalg.tensordot(t, s, axes=1); linalg.trace(s, offset=-1); linalg.vecdot(t, u)
 """
 
 LINALG = """
-linalg.cholesky(p); linalg.det(s); linalg.eig(s); linalg.eigvals(p); linalg.matrix_rank(s); linalg.eigvalsh(p); linalg.inv(s); linalg.matrix_norm(s); linalg.matrix_norm(s, ord=1)
+linalg.cholesky(p); linalg.det(s); linalg.eig(s); linalg.eigvals(p); linalg.matrix_rank(s)
+linalg.eigvalsh(p); linalg.inv(s); linalg.matrix_norm(s); linalg.matrix_norm(s, ord=1)
 linalg.matrix_power(s, 3); linalg.multi_dot([t, s, v]); linalg.norm(t); linalg.norm(v, 1); linalg.norm(t, axis=1)
 linalg.pinv(t); linalg.norm(t, axis=0, keepdims=True); linalg.slogdet(s); linalg.solve(s, v); linalg.solve(s, p)
 linalg.svdvals(t); linalg.lstsq(s, v); linalg.qr(s); linalg.eigh(p); linalg.svd(s); linalg.vector_norm(t)

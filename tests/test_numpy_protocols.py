@@ -170,6 +170,8 @@ def test_no_other_function_turns_a_tensor_into_a_plain_array(name: str) -> None:
         (lambda t: np.max(t, where=t.data > 1), "where="),
         (lambda t: np.add(t, 1, where=[True, False]), r"numpy\.add with where="),
         (lambda t: np.add.reduceat(t, [0, 1]), r"numpy\.add\.reduceat"),
+        (lambda t: np.frexp(t), r"numpy\.frexp has no rule"),
+        (lambda t: np.add(t, 1, out=np.zeros((2, 2))), r"numpy\.add with out="),
         (lambda t: np.sin.at(t, [0]), r"numpy\.sin\.at"),
         (lambda t: np.copyto(np.zeros((2, 2)), t), r"numpy\.copyto(.|\n)*gpugrad\.where"),
         (lambda t: np.bincount([0, 1], weights=t[0]), "weights"),

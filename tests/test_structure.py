@@ -19,6 +19,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 LAYERS = [
     "errors",
     "backend",
+    "dtypes",
     "cuda",
     "tape",
     "parts",
@@ -33,6 +34,7 @@ LAYERS = [
     "fft",
     "numpy_rules",
     "protocols",
+    "numpy",
     "transforms",
     "derivatives",
     "function",

@@ -1,0 +1,18 @@
+"""Linear algebra on Tensors under NumPy's names and the array API's: see `gpugrad.linalg`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .namespace import lookup, names
+
+__all__ = names("linalg.")
+
+
+def __getattr__(name: str) -> Any:
+    value = globals()[name] = lookup("linalg.", name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
