@@ -38,6 +38,11 @@ def _made(make: Callable[[Any], Any], device: str | None, requires_grad: bool) -
     return result.requires_grad_() if requires_grad else result
 
 
+def _default_for(complex_numbers: bool) -> DTypeLike:
+    """The default dtype, or the complex one of its precision."""
+    return numpy.result_type(backend.default_dtype(), numpy.complex64) if complex_numbers else backend.default_dtype()
+
+
 def zeros(shape: Shape, dtype: DTypeLike | None = None, device: str | None = None, requires_grad: bool = False) -> Tensor:
     """Zeros (`numpy.zeros`).
 
@@ -77,8 +82,8 @@ def full(
     >>> gg.full((2,), 7.0)
     tensor([7., 7.])
     """
-    if dtype is None and isinstance(fill_value, float):
-        dtype = backend.default_dtype()
+    if dtype is None and isinstance(fill_value, float | complex):
+        dtype = _default_for(isinstance(fill_value, complex))
     return _made(lambda xp: xp.full(shape, fill_value, dtype), device, requires_grad)
 
 
@@ -117,9 +122,9 @@ def linspace(
         ramp = asarray(steps, first.dtype if isinstance(start, Tensor) else last.dtype, device)
         out = first * (1 - ramp) + last * ramp
         return out if dtype is None else out.astype(dtype)
-    return _made(
-        lambda xp: xp.linspace(start, stop, num, endpoint=endpoint, dtype=dtype or backend.default_dtype()), device, False
-    )
+    if dtype is None:
+        dtype = _default_for(numpy.iscomplexobj(start) or numpy.iscomplexobj(stop))
+    return _made(lambda xp: xp.linspace(start, stop, num, endpoint=endpoint, dtype=dtype), device, False)
 
 
 def eye(n: int, m: int | None = None, k: int = 0, dtype: DTypeLike | None = None, device: str | None = None) -> Tensor:

@@ -6,7 +6,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy
+from numpy.typing import DTypeLike
 
+from . import backend
 from .op import ArrayLike, as_tensor
 from .ops import complex_numbers, manipulation
 from .ops.axes import axes_of
@@ -190,21 +192,21 @@ def ifftshift(x: ArrayLike, axes: Any = None) -> Any:
     return manipulation.roll(x, *_shifts(x, axes, -1))
 
 
-def fftfreq(n: int, d: float = 1.0, device: str | None = None) -> Any:
-    """Frequencies of `fft` (`numpy.fft.fftfreq`), float64.
+def fftfreq(n: int, d: float = 1.0, dtype: DTypeLike | None = None, device: str | None = None) -> Any:
+    """Frequencies of `fft` (`numpy.fft.fftfreq`), of the default dtype.
 
     >>> import gpugrad as gg
     >>> gg.fft.fftfreq(2)
-    tensor([ 0. , -0.5], dtype=float64)
+    tensor([ 0. , -0.5])
     """
-    return as_tensor(numpy.fft.fftfreq(n, d)).to(device)
+    return as_tensor(numpy.fft.fftfreq(n, d).astype(dtype or backend.default_dtype())).to(device)
 
 
-def rfftfreq(n: int, d: float = 1.0, device: str | None = None) -> Any:
-    """Frequencies of `rfft` (`numpy.fft.rfftfreq`), float64.
+def rfftfreq(n: int, d: float = 1.0, dtype: DTypeLike | None = None, device: str | None = None) -> Any:
+    """Frequencies of `rfft` (`numpy.fft.rfftfreq`), of the default dtype.
 
     >>> import gpugrad as gg
     >>> gg.fft.rfftfreq(2)
-    tensor([0. , 0.5], dtype=float64)
+    tensor([0. , 0.5])
     """
-    return as_tensor(numpy.fft.rfftfreq(n, d)).to(device)
+    return as_tensor(numpy.fft.rfftfreq(n, d).astype(dtype or backend.default_dtype())).to(device)

@@ -109,6 +109,7 @@ RENAMED: dict[str, dict[str, str]] = {
     "nanvar": {"correction": "ddof"},
     "reshape": {"newshape": "shape"},
     "eye": {"M": "m"},
+    "pinv": {"rtol": "rcond"},
 }
 """Parameters of NumPy that ours call otherwise, beyond the arrays, which go by position."""
 
@@ -135,13 +136,6 @@ def clip(a: Any, a_min: Any = None, a_max: Any = None) -> Any:
         return _ours("clip")(a, a_min, a_max)
     out = as_tensor(a) if a_min is None else _ours("maximum")(a, a_min)
     return out if a_max is None else _ours("minimum")(out, a_max)
-
-
-def gradient(f: Any, *varargs: Any, axis: Any = None, edge_order: int = 1) -> Any:
-    """`numpy.gradient` with at most one spacing."""
-    if len(varargs) > 1 or edge_order != 1 or any(numpy.ndim(raw(v)) for v in varargs):
-        raise TypeError("one spacing, a number, and edge_order=1 are supported")
-    return _ours("gradient")(f, *varargs, axis=axis)
 
 
 def unique(
@@ -183,16 +177,6 @@ def array(object: Any, dtype: Any = None, *, copy: bool | None = True, device: A
     return _ours("asarray")(object, dtype, device, copy=copy)
 
 
-def argsort(a: Any, axis: int | None = -1, descending: bool = False) -> Any:
-    """`numpy.argsort`, always stable, also from the largest down as the array API has it."""
-    if not descending:
-        return _ours("argsort")(a, axis)
-    x = as_tensor(a)
-    x, along = (x.reshape(-1), 0) if axis is None else (x, axis)
-    flip = _ours("flip")  # twice, so that equal elements stay in order
-    return flip(x.shape[along] - 1 - _ours("argsort")(flip(x.detach(), along), along), along)
-
-
 def searchsorted(a: Any, v: Any, side: str = "left", sorter: Any = None) -> Any:
     """`numpy.searchsorted`, also in an array that `sorter` brings into order."""
     return _ours("searchsorted")(a if sorter is None else _ours("take")(a, sorter), v, side)
@@ -214,11 +198,9 @@ def real_if_close(a: Any, tol: float = 100) -> Any:
 
 ADAPTED: dict[str, Callable[..., Any]] = {
     "array": array,
-    "argsort": argsort,
     "searchsorted": searchsorted,
     "where": where,
     "clip": clip,
-    "gradient": gradient,
     "unique": unique,
     "copy": copy,
     "astype": astype,

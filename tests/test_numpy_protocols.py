@@ -25,10 +25,11 @@ def tensors(requires_grad: bool = False) -> dict[str, gg.Tensor]:
     return {name: gg.tensor(value, requires_grad=requires_grad and value.dtype.kind in "fc") for name, value in INPUTS.items()}
 
 
+@pytest.mark.parametrize("namespace", [np, gg.numpy], ids=["numpy", "gpugrad.numpy"])
 @pytest.mark.parametrize("call", CALLS)
-def test_the_value_is_that_of_numpy(call: str) -> None:
+def test_the_value_is_that_of_numpy(call: str, namespace: Any) -> None:
     expected = parts(run(call, np, INPUTS))
-    found = parts(run(call, np, tensors()))
+    found = parts(run(call, namespace, tensors()))
     if name_of(call) == "linalg.lstsq":
         expected, found = expected[:1], found[:1]
     assert len(found) == len(expected)

@@ -38,8 +38,11 @@ class Ufunc:
         self.theirs, self.ours = theirs, ours
         self.nin, self.nout, self.identity = theirs.nin, theirs.nout, theirs.identity
         self.__name__, self.__doc__ = theirs.__name__, ours.__doc__
+        axis = ", axis=-1" if "axis" in inspect.signature(ours).parameters else ""
         names = ", ".join(["x"] if self.nin == 1 else [f"x{i + 1}" for i in range(self.nin)])
-        self.__signature__ = _signature(f"({names}, /, out=None, *, where=True, casting='same_kind', order='K', dtype=None)")
+        self.__signature__ = _signature(
+            f"({names}, /, out=None, *, where=True, casting='same_kind', order='K', dtype=None{axis})"
+        )
 
     def __repr__(self) -> str:
         return f"<ufunc {self.__name__!r} on Tensors>"
