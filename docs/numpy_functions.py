@@ -22,6 +22,7 @@ would be lost, `where=` of a mean, `order="F"`) is refused by its name.
 - **A name of ours**: the call is that op or composition, recorded, differentiable as [the table of ops](ops.md) says.
 - **counts**: computed on the raw array, on its device; a Tensor without a gradient: an index, a count, bits.
 - **asks**: a question about shape, dtype or memory, or text: NumPy answers it with a plain value.
+- **in place**: it changes its first argument, a Tensor or an array, where no gradient is asked of any argument; else refused.
 - **refused**: TypeError that names the function, and what to do instead.
 
 The methods of ufuncs: `reduce` and `accumulate` of `add`, `multiply`, `maximum`, `minimum` and `logaddexp`, `reduce` of
@@ -46,7 +47,10 @@ def answer(function: Any) -> str:
     rule = rule_for(function)
     if rule.kind == "op":
         return f"`{rule.target}`"
-    return {"about": "asks", "counting": f"counts: {rule.target}"}.get(rule.kind) or f"refused: {rule.target or hint('')}"
+    known = {"about": "asks", "counting": f"counts: {rule.target}", "in place": "in place"}
+    return known.get(rule.kind) or f"refused: {rule.target or hint('')}"
+        rule.kind
+    ) or f"refused: {rule.target or hint('')}"
 
 
 def hint(name: str) -> str:

@@ -21,6 +21,7 @@ from . import nn as nn
 from . import ops as ops
 from . import optim as optim
 from . import protocols as protocols
+from . import special as special
 from . import testing as testing
 from .amp import GradScaler as GradScaler
 from .amp import autocast as autocast

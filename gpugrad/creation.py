@@ -11,6 +11,7 @@ from numpy.typing import DTypeLike
 from . import backend
 from .errors import DTypeError
 from .ops.shape import broadcast_to
+from .ops.shape import copy as copied
 from .tensor import Tensor, asarray, wrap
 
 __all__ = [
@@ -76,12 +77,14 @@ def empty(shape: Shape, dtype: DTypeLike | None = None, device: str | None = Non
 def full(
     shape: Shape, fill_value: Any, dtype: DTypeLike | None = None, device: str | None = None, requires_grad: bool = False
 ) -> Tensor:
-    """One value everywhere (`numpy.full`).
+    """One value everywhere (`numpy.full`); differentiable by a Tensor.
 
     >>> import gpugrad as gg
     >>> gg.full((2,), 7.0)
     tensor([7., 7.])
     """
+    if isinstance(fill_value, Tensor):
+        return copied(broadcast_to(fill_value.to(device or fill_value.device, dtype), shape))
     if dtype is None and isinstance(fill_value, float | complex):
         dtype = _default_for(isinstance(fill_value, complex))
     return _made(lambda xp: xp.full(shape, fill_value, dtype), device, requires_grad)
@@ -185,7 +188,7 @@ def full_like(x: Any, fill_value: Any, dtype: DTypeLike | None = None, shape: An
     """
     if isinstance(fill_value, Tensor):
         like = empty_like(x, dtype, shape, device)
-        return broadcast_to(fill_value.to(like.device, like.dtype), like.shape)
+        return copied(broadcast_to(fill_value.to(like.device, like.dtype), like.shape))
     return _like("full_like", x, fill_value, dtype=dtype, shape=shape, device=device or asarray(x).device)
 
 

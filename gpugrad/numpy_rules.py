@@ -19,7 +19,7 @@ import numpy
 from .errors import PACKAGE
 from .op import as_tensor, raw, registry
 
-__all__ = ["MODULES", "Rule", "classify", "functions", "rule_for", "ufunc_rules"]
+__all__ = ["MODULES", "Rule", "classify", "functions", "rule_for", "scipy_ufunc", "ufunc_rules"]
 
 _PACKAGE = __name__.partition(".")[0]
 
@@ -60,7 +60,7 @@ COUNTING = {
 IN_PLACE = {"copyto", "fill_diagonal", "place", "put", "put_along_axis", "putmask"}
 
 _ASSIGN = "it changes its argument: assign with t[index] = value, or use gpugrad.where or gpugrad.index_set"
-HINTS = dict.fromkeys(IN_PLACE, _ASSIGN) | {
+HINTS = {
     "apply_along_axis": "it calls a function slice by slice: write it with axis=, or stack the results",
     "apply_over_axes": "pass a tuple of axes to the reduction",
     "frexp": "it takes a number apart: use gpugrad.log2 and gpugrad.floor",
@@ -218,7 +218,7 @@ class Rule:
 
     name: str
     kind: str
-    """``"op"``, ``"about"``, ``"counting"`` or ``"refused"``."""
+    """``"op"``, ``"about"``, ``"counting"``, ``"in place"`` or ``"refused"``."""
     function: Callable[..., Any] | None
     """Ours, for an op; NumPy's, to be called on raw arrays, for the others."""
     signature: inspect.Signature | None
@@ -268,6 +268,8 @@ def classify(name: str) -> Rule:
     found = own(canonical)
     if found is not None:
         return Rule(full, "op", found[0], signature, found[1])
+    if name in IN_PLACE:
+        return Rule(full, "in place", function, signature, _ASSIGN)
     if name in COUNTING:
         return Rule(full, "counting", function, signature, COUNTING[name])
     return Rule(full, "refused", None, signature, HINTS.get(name, ""))
@@ -314,6 +316,14 @@ def own_ufunc(ufunc: Any) -> Callable[..., Any] | None:
 
 
 _ufuncs: dict[Any, Callable[..., Any] | None] = {}
+
+
+def scipy_ufunc(ufunc: Any) -> Callable[..., Any] | None:
+    """Our function for a ufunc of scipy.special, by its name."""
+    theirs = sys.modules.get("scipy.special._ufuncs")
+    name: str = ufunc.__name__
+    special: Any = _ours("special")
+    return getattr(special, name) if name in special.__all__ and getattr(theirs, name, None) is ufunc else None
 
 
 def ufunc_rules() -> dict[Any, Callable[..., Any] | None]:

@@ -17,7 +17,7 @@ import numpy
 from . import backend
 from . import op as _op
 from .errors import DTypeError, GradientError, describe, format_site, user_site
-from .numpy_rules import RENAMED, Rule, rule_for, ufunc_rules
+from .numpy_rules import RENAMED, Rule, rule_for, scipy_ufunc, ufunc_rules
 from .ops import comparison, elementwise, reduction, scan, shape
 from .tape import current_mode, log_mutation
 from .tensor import Tensor, asarray
@@ -83,7 +83,22 @@ def call(rule: Rule, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         return rule.function(*_mapped(change, args), **{name: _mapped(change, value) for name, value in kwargs.items()})
     if rule.kind == "counting":
         return _call_counting(rule, args, kwargs)
+    if rule.kind == "in place":
+        return _call_in_place(rule, args, kwargs)
     raise _no_rule(rule.name, rule.target)
+
+
+def _call_in_place(rule: Rule, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """A function that changes its first argument: possible only where no gradient would be lost."""
+    if current_mode().grad and any(tensor.requires_grad for tensor in _tensors([args, kwargs])):
+        raise _no_rule(rule.name, rule.target)
+    if current_mode().records is not None:
+        raise _no_rule(f"{rule.name} while a program is recorded", rule.target)
+    assert rule.function is not None
+    raws = [_mapped(_raw, part) for part in args]
+    function = getattr(backend.namespace_of(raws[0]), rule.name.removeprefix("numpy.")) if raws else rule.function
+    function(*raws, **{name: _mapped(_raw, value) for name, value in kwargs.items()})
+    log_mutation(raws[:1])
 
 
 def _call_counting(rule: Rule, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -317,8 +332,13 @@ _METHODS = {
 
 def call_ufunc(ufunc: Any, method: str, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Answer a ufunc of NumPy, or a method of one, on Tensors, arrays and numbers."""
-    function = ufunc_rules().get(ufunc)
-    what = f"numpy.{ufunc.__name__}" + ("" if method == "__call__" else f".{method}")
+    rules = ufunc_rules()
+    function = rules.get(ufunc)
+    if function is None and ufunc not in rules:
+        function = rules[ufunc] = scipy_ufunc(ufunc)
+    name: str = ufunc.__name__
+    what = f"numpy.{name}" if getattr(numpy, name, None) is ufunc else f"ufunc {name}"
+    what += "" if method == "__call__" else f".{method}"
     if kwargs.get("out") is not None:
         out = kwargs["out"] if isinstance(kwargs["out"], tuple) else (kwargs["out"],)
         if any(part is not None for part in out):

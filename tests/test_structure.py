@@ -32,6 +32,7 @@ LAYERS = [
     "creation",
     "linalg",
     "fft",
+    "special",
     "numpy_rules",
     "protocols",
     "numpy",

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy
 
-from .. import dtypes
+from .. import dtypes, special
 from ..numpy_rules import HINTS, MODULES, SIGNATURES, Rule, classify, functions, is_dispatched, own, ufunc_rules
 from ..ops import random
 from ..protocols import call, call_ufunc, parameters_without_place
@@ -28,7 +28,11 @@ _AS_NUMPY = {
 _MADE = {"bartlett", "blackman", "hamming", "hanning", "indices", "kaiser"}
 """Functions that make an array from numbers: NumPy's, as Tensors."""
 
-_OURS: dict[str, Any] = {name: getattr(dtypes, name) for name in dtypes.__all__} | {"ndarray": Tensor, "random": random}
+_OURS: dict[str, Any] = {name: getattr(dtypes, name) for name in dtypes.__all__} | {
+    "ndarray": Tensor,
+    "random": random,
+    "special": special,
+}
 
 
 class Ufunc:

@@ -54,7 +54,7 @@ def count_nonzero(xp: Any, x: ArrayLike, axis: Axis = None, keepdims: bool = Fal
 
 def _flat(x: Any, axis: int | None) -> tuple[Any, int]:
     x = as_tensor(x)
-    return (shape.reshape(x, -1), 0) if axis is None or x.ndim == 0 else (x, axis)
+    return (shape.reshape(x, -1), 0) if axis is None else (x, axis)
 
 
 def sort(a: ArrayLike, axis: int | None = -1, kind: str | None = None, descending: bool = False) -> Any:

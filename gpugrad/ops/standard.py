@@ -16,6 +16,7 @@ from . import comparison, complex_numbers, elementwise, floating, indexing, mani
 def _cumulative(name: str, scanned: Any, start: int, x: Any, axis: int | None, dtype: DTypeLike | None, with_start: bool) -> Any:
     x = as_tensor(x)
     if axis is None:
+        x = shape.reshape(x, -1) if x.ndim == 0 else x
         if x.ndim != 1:
             raise ValueError(f"{name}: axis is needed for an array with {x.ndim} axes")
         axis = 0
