@@ -49,8 +49,6 @@ def answer(function: Any) -> str:
         return f"`{rule.target}`"
     known = {"about": "asks", "counting": f"counts: {rule.target}", "in place": "in place"}
     return known.get(rule.kind) or f"refused: {rule.target or hint('')}"
-        rule.kind
-    ) or f"refused: {rule.target or hint('')}"
 
 
 def hint(name: str) -> str:

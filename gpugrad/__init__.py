@@ -332,6 +332,8 @@ from .ops.sorting import count_nonzero as count_nonzero
 from .ops.sorting import flatnonzero as flatnonzero
 from .ops.sorting import median as median
 from .ops.sorting import nanmedian as nanmedian
+from .ops.sorting import nanpercentile as nanpercentile
+from .ops.sorting import nanquantile as nanquantile
 from .ops.sorting import nonzero as nonzero
 from .ops.sorting import partition as partition
 from .ops.sorting import percentile as percentile

@@ -15,8 +15,7 @@ from typing import Any
 import numpy
 
 from . import backend
-from . import op as _op
-from .errors import DTypeError, GradientError, describe, format_site, user_site
+from .errors import DTypeError, GradientError, ShapeError, describe, format_site, user_site
 from .numpy_rules import RENAMED, Rule, rule_for, scipy_ufunc, ufunc_rules
 from .ops import comparison, elementwise, reduction, scan, shape
 from .tape import current_mode, log_mutation
@@ -27,7 +26,7 @@ __all__ = ["call", "call_ufunc", "parameters_without_place"]
 _HERE = object()
 _HARMLESS = {"subok", "overwrite_input", "overwrite_a", "copy", "like", "casting", "sorted", "optimize", "stable", "kind"}
 """Options that say nothing about the values."""
-_STATIC = {"axis", "indices", "k", "obj", "offset", "pad_width", "q", "repeats", "reps", "shift", "shape", "sections"}
+_STATIC = {"axis", "indices", "k", "obj", "offset", "pad_width", "repeats", "reps", "shift", "shape", "sections"}
 """Parameters that take no gradient: a Tensor there counts as its values."""
 
 
@@ -72,6 +71,8 @@ def _standing_for(tensor: Tensor) -> Any:
 def call(rule: Rule, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Answer a function of NumPy on Tensors, arrays and numbers, by its rule."""
     if rule.kind == "op":
+        if kwargs.get("out") is not None:
+            return _assign(rule.name, kwargs.pop("out"), _call_ours(rule, args, kwargs))
         return _call_ours(rule, args, kwargs)
     if rule.kind == "about":
         assert rule.function is not None
@@ -86,6 +87,29 @@ def call(rule: Rule, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     if rule.kind == "in place":
         return _call_in_place(rule, args, kwargs)
     raise _no_rule(rule.name, rule.target)
+
+
+def _assign(what: str, out: Any, result: Any) -> Any:
+    """Give `out=` the result: a Tensor keeps its gradient, as in ``out[...] = result``; an array could not."""
+    if isinstance(out, tuple):
+        if len(out) == 1:
+            return _assign(what, out[0], result)
+        return tuple(map(functools.partial(_assign, what), out, result))
+    if out is not None and not isinstance(out, Tensor) and result.requires_grad:
+        raise DTypeError(
+            f"{what} with out=, as in `a += t`, would write {describe(result)} into an array and lose its gradient: "
+            f"this has no rule for Tensors\n  write a = a + t, or do it under gpugrad.no_grad()\n  at {format_site(user_site())}"
+        )
+    if out is None:
+        return result
+    if out.shape != result.shape:
+        raise ShapeError(f"{what}: out= has shape {out.shape}, the result {result.shape}\n  at {format_site(user_site())}")
+    if not numpy.can_cast(result.dtype, out.dtype, "same_kind"):
+        raise DTypeError(f"{what}: out= has dtype {out.dtype}, the result {result.dtype}\n  at {format_site(user_site())}")
+    out[...] = result if isinstance(out, Tensor) else result._array
+    if not isinstance(out, Tensor):
+        log_mutation([out])
+    return out
 
 
 def _call_in_place(rule: Rule, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -225,8 +249,6 @@ def _call_adapted(rule: Rule, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
         elif not _is_default(value, parameter) and name not in _HARMLESS:
             options[name] = value
     finish = _options(rule, options, given) if options else None
-    if several and "out" in options:
-        raise _no_rule(f"{rule.name} with out=")
     ordered: list[Any] = []
     for p in ours.values():  # by position as far as there is no gap: our inputs may not be named by keyword
         if p.kind is p.VAR_POSITIONAL:
@@ -238,14 +260,14 @@ def _call_adapted(rule: Rule, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
 
 
 def _static(rule: Rule, name: str, value: Any) -> Any:
-    """A parameter that takes no gradient, with raw arrays for Tensors."""
+    """A parameter that takes no gradient, with numbers and raw arrays for Tensors."""
     for tensor in _tensors(value):
         if tensor.requires_grad and current_mode().grad:
             raise GradientError(
                 f"{rule.name} has no gradient by {name}=, which is {describe(tensor)}\n"
                 f"  use {name}.detach() where that is meant\n  at {format_site(user_site())}"
             )
-    return _mapped(_raw, value)
+    return _mapped(lambda tensor: tensor._array if tensor.ndim else tensor._array.item(), value)
 
 
 _START: dict[str, tuple[Any, Any]] = {
@@ -341,9 +363,9 @@ def call_ufunc(ufunc: Any, method: str, inputs: tuple[Any, ...], kwargs: dict[st
     what += "" if method == "__call__" else f".{method}"
     if kwargs.get("out") is not None:
         out = kwargs["out"] if isinstance(kwargs["out"], tuple) else (kwargs["out"],)
-        if any(part is not None for part in out):
-            return _into(what, ufunc, method, inputs, kwargs, out)
         kwargs = {name: value for name, value in kwargs.items() if name != "out"}
+        if any(part is not None for part in out):
+            return _assign(what, out, call_ufunc(ufunc, method, inputs, kwargs))
     if method == "__call__":
         if function is None:
             raise _no_rule(what)
@@ -372,32 +394,6 @@ def _with_options(what: str, function: Callable[..., Any], inputs: tuple[Any, ..
     if dtype is not None:
         inputs = tuple(asarray(x).astype(dtype) for x in inputs)
     return function(*inputs, **accepted)
-
-
-def _into(what: str, ufunc: Any, method: str, inputs: tuple[Any, ...], kwargs: dict[str, Any], out: tuple[Any, ...]) -> Any:
-    """A ufunc that writes to arrays it was given: possible only where no gradient would be lost."""
-    tensors = _tensors([inputs, out])
-    if current_mode().grad and any(tensor.requires_grad for tensor in tensors):
-        wanting = next(tensor for tensor in tensors if tensor.requires_grad)
-        raise DTypeError(
-            f"{what} with out=, as in `a += t`, would write {describe(wanting)} into an array and lose its gradient: "
-            f"this has no rule for Tensors\n  write a = a + t, or do it under gpugrad.no_grad()\n  at {format_site(user_site())}"
-        )
-    if current_mode().records is not None:
-        raise _no_rule(f"{what} with out= while a program is recorded", "write a = a + t")
-    for tensor in out:
-        if isinstance(tensor, Tensor):
-            _op.refuse_in_place(tensor, what)
-    raws = [_mapped(_raw, part) for part in inputs]
-    targets = _mapped(_raw, out)
-    libraries = {backend.namespace_of(a) for a in (*raws, *targets) if hasattr(a, "dtype")}
-    xp = backend.common_namespace([*raws, *targets]) if len(libraries) > 1 else libraries.pop()
-    function = ufunc if xp is numpy else getattr(xp, ufunc.__name__)
-    function = function if method == "__call__" else getattr(function, method)
-    rest = {name: _mapped(_raw, value) for name, value in kwargs.items() if name != "out"}
-    function(*raws, out=targets if xp is numpy else targets[0], **rest)
-    log_mutation([target for target in targets if target is not None])
-    return out[0] if len(out) == 1 else out
 
 
 # --- the protocols ------------------------------------------------------------------------------------------------

@@ -55,7 +55,10 @@ max(t, 0, keepdims=True); max(t, initial=1.0, axis=1); max(t, initial=-5.0, wher
 mean(t, axis=1, keepdims=True); mean(t, axis=0, dtype="float64"); median(t); median(t, axis=1); median(t, 0, keepdims=True)
 meshgrid(v, w); meshgrid(v, w, indexing="ij", sparse=True); min(t); min(t, axis=0); moveaxis(c, 0, -1)
 moveaxis(c, [0, 1], [1, 2]); nan_to_num(n); nan_to_num(n, nan=2.0); nanargmax(n, axis=1); nanargmin(n); nancumprod(n, axis=1)
-nancumsum(n); nanmax(n, axis=0); nanmean(n, axis=1); nanmedian(n, axis=1); nanmin(n); nanprod(n, axis=0); nanstd(n)
+nancumsum(n); nanmax(n, axis=0); nanmean(n, axis=1); nanmedian(n, axis=1); nanmin(n); nanprod(n, axis=0)
+nanquantile(n, 0.3, axis=1); nanquantile(n, [0.0, 0.4, 1.0]); nanquantile(n, [[0.1, 0.5]], axis=0, method="weibull", keepdims=True)
+nanpercentile(n, 45, axis=1, method="nearest"); nanpercentile(n, [20, 60], keepdims=True); sum(t, axis=0, out=w.copy())
+clip(t, -0.6, 0.6, out=u + 0); nanstd(n)
 nanstd(n, axis=1, ddof=1); nansum(n, axis=0, keepdims=True); nanvar(n, axis=1); nonzero(t > 0); ones_like(t)
 ones_like(t, dtype="float32"); outer(v, w); outer(t, u); pad(t, 1); pad(t, ((0, 1), (2, 0)), mode="edge"); pad(v, 2, "reflect")
 pad(t, 1, constant_values=3.0); pad(v, (1, 2), mode="wrap"); partition(v, 1); percentile(t, 30); percentile(t, [20, 70], axis=1)
@@ -103,6 +106,7 @@ logaddexp2(t, u); logical_and(t, m); logical_not(t); logical_or(m, t); logical_x
 maximum(t, u); minimum(t, 0.3); modf(t + 0.1); multiply(t, v); negative(t); nextafter(t, u); not_equal(t, u); positive(t)
 power(abs(t), u); rad2deg(t); radians(t); reciprocal(t); remainder(t, 0.7); right_shift(b, 1); rint(t); sign(t); signbit(t)
 sin(t); sinh(t); spacing(t); sqrt(abs(t)); square(t); subtract(t, v); tan(t); tanh(t); trunc(t); vecdot(t, u); vecmat(v, s)
+add(t, u, out=u + 0); sin(t, out=(u + 0,)); add.reduce(t, axis=0, out=w.copy())
 add(t, v, dtype="float32"); multiply(t, u, where=True); sin(t, casting="same_kind"); vecdot(c, c, axis=1)
 """
 

@@ -208,6 +208,44 @@ def nanmedian(a: ArrayLike, axis: Axis = None, keepdims: bool = False) -> Any:
     return shape.reshape(out, kept if keepdims else out.shape[:-1])
 
 
+def nanquantile(a: ArrayLike, q: Any, axis: Axis = None, method: str = "linear", keepdims: bool = False) -> Any:
+    """Quantiles over axes of the numbers that are not nan (`numpy.nanquantile`); of none, nan.
+
+    >>> import gpugrad as gg
+    >>> gg.nanquantile([1.0, float("nan"), 3.0], 0.25)
+    tensor(1.5)
+    """
+    if method not in _STRAIGHT | _STEPS:
+        raise ValueError(f"nanquantile: method must be one of {', '.join(_STRAIGHT | _STEPS)}, got {method!r}")
+    parts = numpy.asarray(raw(q), numpy.float64)
+    if parts.size and not (parts.min() >= 0 and parts.max() <= 1):
+        raise ValueError("nanquantile: q must be in [0, 1]")
+    x, kept = _sorted_last(a, axis)
+    count = raw(reduction.sum(comparison.logical_not(comparison.isnan(x)), axis=-1, keepdims=True))
+    last = numpy.maximum(count - 1, 0)
+    if method in _STEPS:
+        place = _STEPS[method](parts.reshape(-1) * last)
+    else:
+        shift, start = _STRAIGHT[method]
+        place = numpy.minimum(numpy.maximum(parts.reshape(-1) * (count + shift) + start, 0.0), last)
+    below = numpy.floor(place).astype(int)
+    pair = [indexing.take_along_axis(x, index, -1) for index in (below, numpy.minimum(below + 1, last))]
+    out = elementwise.add(pair[0], elementwise.multiply(pair[1] - pair[0], (place - below).astype(x.dtype)))
+    out = elementwise.where(place == below, pair[0], out)  # infinity times 0 would be nan
+    out = shape.moveaxis(out, -1, 0)
+    return shape.reshape(out, parts.shape + (kept if keepdims else out.shape[1:]))
+
+
+def nanpercentile(a: ArrayLike, q: Any, axis: Axis = None, method: str = "linear", keepdims: bool = False) -> Any:
+    """`nanquantile` in per cent (`numpy.nanpercentile`).
+
+    >>> import gpugrad as gg
+    >>> gg.nanpercentile([1.0, float("nan"), 3.0], 50)
+    tensor(2.)
+    """
+    return nanquantile(a, numpy.asarray(raw(q)) / 100, axis, method, keepdims)
+
+
 # --- sets: values and indices without gradients -------------------------------------------------------------------
 
 
