@@ -21,7 +21,6 @@ from . import nn as nn
 from . import ops as ops
 from . import optim as optim
 from . import protocols as protocols
-from . import special as special
 from . import testing as testing
 from .amp import GradScaler as GradScaler
 from .amp import autocast as autocast
@@ -401,6 +400,6 @@ newaxis = None
 
 
 def __getattr__(name: str) -> _Any:
-    if name == "numpy":  # made when it is first asked for
-        return _importlib.import_module("gpugrad.numpy")
+    if name in ("numpy", "special"):  # imported when they are first asked for
+        return _importlib.import_module(f"gpugrad.{name}")
     raise AttributeError(f"module 'gpugrad' has no attribute {name!r}")

@@ -7,6 +7,7 @@ and why some are refused. `protocols` does the calling.
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import sys
 from collections.abc import Callable, Iterator
@@ -322,7 +323,7 @@ def scipy_ufunc(ufunc: Any) -> Callable[..., Any] | None:
     """Our function for a ufunc of scipy.special, by its name."""
     theirs = sys.modules.get("scipy.special._ufuncs")
     name: str = ufunc.__name__
-    special: Any = _ours("special")
+    special: Any = importlib.import_module(f"{_PACKAGE}.special")
     return getattr(special, name) if name in special.__all__ and getattr(theirs, name, None) is ufunc else None
 
 
