@@ -10,6 +10,8 @@ from numpy.typing import DTypeLike
 
 from . import backend
 from .errors import DTypeError
+from .op import raw
+from .ops.elementwise import exp, log, multiply, power
 from .ops.shape import broadcast_to
 from .ops.shape import copy as copied
 from .tensor import Tensor, asarray, wrap
@@ -22,8 +24,10 @@ __all__ = [
     "from_dlpack",
     "full",
     "full_like",
+    "geomspace",
     "identity",
     "linspace",
+    "logspace",
     "ones",
     "ones_like",
     "tri",
@@ -128,6 +132,35 @@ def linspace(
     if dtype is None:
         dtype = _default_for(numpy.iscomplexobj(start) or numpy.iscomplexobj(stop))
     return _made(lambda xp: xp.linspace(start, stop, num, endpoint=endpoint, dtype=dtype), device, False)
+
+
+def logspace(
+    start: Any, stop: Any, num: int = 50, endpoint: bool = True, base: Any = 10.0, dtype: DTypeLike | None = None
+) -> Tensor:
+    """``base ** linspace(start, stop, num)`` (`numpy.logspace`); differentiable by Tensors among those.
+
+    >>> import gpugrad as gg
+    >>> gg.logspace(0, 2, 3)
+    tensor([  1.,  10., 100.])
+    """
+    out = power(base, linspace(start, stop, num, endpoint))
+    return out if dtype is None else out.astype(dtype)
+
+
+def geomspace(start: Any, stop: Any, num: int = 50, endpoint: bool = True, dtype: DTypeLike | None = None) -> Tensor:
+    """`num` numbers from `start` to `stop`, each the same multiple of the last (`numpy.geomspace`), of one sign.
+
+    >>> import gpugrad as gg
+    >>> gg.geomspace(1, 4, 3)
+    tensor([1., 2., 4.])
+    """
+    if not isinstance(start, Tensor) and not isinstance(stop, Tensor):
+        return _made(lambda xp: xp.geomspace(start, stop, num, endpoint, dtype or backend.default_dtype()), None, False)
+    sign = numpy.sign(raw(start))
+    if not numpy.all(sign * numpy.sign(raw(stop)) == 1):
+        raise ValueError("geomspace: start and stop must be real numbers of the same sign, and not 0")
+    out = multiply(sign, exp(linspace(log(abs(start)), log(abs(stop)), num, endpoint)))
+    return out if dtype is None else out.astype(dtype)
 
 
 def eye(n: int, m: int | None = None, k: int = 0, dtype: DTypeLike | None = None, device: str | None = None) -> Tensor:

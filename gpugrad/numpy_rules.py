@@ -54,7 +54,8 @@ ABOUT = {
 
 COUNTING = {
     "argpartition": "indices", "bincount": "counts", "digitize": "indices", "lexsort": "indices", "packbits": "bits",
-    "unpackbits": "bits",
+    "unpackbits": "bits", "histogram": "counts", "histogram2d": "counts", "histogramdd": "counts",
+    "histogram_bin_edges": "places",
 }  # fmt: skip
 """Functions whose results are never differentiable, computed on raw arrays by the library that holds them."""
 
@@ -62,19 +63,8 @@ IN_PLACE = {"copyto", "fill_diagonal", "place", "put", "put_along_axis", "putmas
 
 _ASSIGN = "it changes its argument: assign with t[index] = value, or use gpugrad.where or gpugrad.index_set"
 HINTS = {
-    "apply_along_axis": "it calls a function slice by slice: write it with axis=, or stack the results",
-    "apply_over_axes": "pass a tuple of axes to the reduction",
-    "frexp": "it takes a number apart: use gpugrad.log2 and gpugrad.floor",
-    "histogram": "counts have no gradient: pass t.numpy()",
-    "histogram2d": "counts have no gradient: pass t.numpy()",
-    "histogramdd": "counts have no gradient: pass t.numpy()",
-    "histogram_bin_edges": "pass t.numpy()",
-    "piecewise": "use gpugrad.where or gpugrad.select",
-    "polyfit": "use gpugrad.linalg.lstsq on gpugrad.vander",
-    "roots": "use gpugrad.linalg.eigvals of the companion matrix",
     "save": "use gpugrad.save",
     "savez": "use gpugrad.save",
-    "sort_complex": "use gpugrad.sort",
 }  # fmt: skip
 """What to do instead of a function that is refused."""
 

@@ -131,10 +131,13 @@ def _call_counting(rule: Rule, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
     if isinstance(weights, Tensor) and weights.requires_grad:
         raise _no_rule(f"{rule.name} with weights that require a gradient", "use gpugrad.scatter_add")
     tensors = _tensors([args, kwargs])
+    if "histogram" in rule.name and current_mode().grad and any(tensor.requires_grad for tensor in tensors):
+        raise _no_rule(f"{rule.name} of what requires a gradient", "counts have none, edges would: use x.detach()")
     xp: Any = backend.namespace_of(tensors[0]._array) if tensors else numpy
     for part in rule.name.split(".")[1:]:
         xp = getattr(xp, part)
-    return asarray(xp(*_mapped(_raw, args), **{name: _mapped(_raw, value) for name, value in kwargs.items()}))
+    result = xp(*_mapped(_raw, args), **{name: _mapped(_raw, value) for name, value in kwargs.items()})
+    return tuple(map(asarray, result)) if isinstance(result, tuple) else asarray(result)
 
 
 @functools.cache

@@ -57,9 +57,8 @@ meshgrid(v, w); meshgrid(v, w, indexing="ij", sparse=True); min(t); min(t, axis=
 moveaxis(c, [0, 1], [1, 2]); nan_to_num(n); nan_to_num(n, nan=2.0); nanargmax(n, axis=1); nanargmin(n); nancumprod(n, axis=1)
 nancumsum(n); nanmax(n, axis=0); nanmean(n, axis=1); nanmedian(n, axis=1); nanmin(n); nanprod(n, axis=0)
 nanquantile(n, 0.3, axis=1); nanquantile(n, [0.0, 0.4, 1.0])
-nanquantile(n, [[0.1, 0.5]], axis=0, method="weibull", keepdims=True)
-nanpercentile(n, 45, axis=1, method="nearest"); nanpercentile(n, [20, 60], keepdims=True); sum(t, axis=0, out=w.copy())
-clip(t, -0.6, 0.6, out=u + 0); nanstd(n)
+nanquantile(n, [[0.1, 0.5]], axis=0, method="weibull", keepdims=True); nanpercentile(n, 45, axis=1, method="nearest")
+nanpercentile(n, [20, 60], keepdims=True); sum(t, axis=0, out=w.copy()); clip(t, -0.6, 0.6, out=u + 0); nanstd(n)
 nanstd(n, axis=1, ddof=1); nansum(n, axis=0, keepdims=True); nanvar(n, axis=1); nonzero(t > 0); ones_like(t)
 ones_like(t, dtype="float32"); outer(v, w); outer(t, u); pad(t, 1); pad(t, ((0, 1), (2, 0)), mode="edge"); pad(v, 2, "reflect")
 pad(t, 1, constant_values=3.0); pad(v, (1, 2), mode="wrap"); partition(v, 1); percentile(t, 30); percentile(t, [20, 70], axis=1)
@@ -84,6 +83,19 @@ linalg.diagonal(c); linalg.diagonal(c, offset=1); linalg.matmul(t, s); linalg.ma
 linalg.tensordot(t, s, axes=1); linalg.trace(s, offset=-1); linalg.vecdot(t, u)
 """
 
+MORE = """
+poly(v); poly(p); polyadd(v, w); polyadd(v, t[0, :2]); polysub(t[0, :2], w); polymul(v, w); polydiv(v, t[0, :2])
+polydiv(v[:1], w); polyder(v); polyder(v, 2); polyint(v); polyint(v, m=2, k=[1.0, 2.0]); polyfit(w, v, 1)
+polyfit(w, s, 1, w=v.cumsum()); roots(v); roots(np.append(v * w, 0.0)); intersect1d(i, [0, 2, 7]); setdiff1d(t, [9.0])
+setdiff1d(i, [2]); setxor1d(i, [1, 5]); setxor1d(t, u + 10); union1d(t, v); trim_zeros(v); trim_zeros(v * [0, 1, 0], "f")
+ix_(v, m[0]); unwrap(4 * t); unwrap(v, period=2.0); apply_along_axis(np.cumsum, 1, t); apply_along_axis(np.sum, 0, c)
+apply_over_axes(np.sum, c, [0, 2]); sort_complex(t); geomspace(x, 5.0, 4); logspace(0.0, x, 3)
+logspace(x, 2 * x, 3, endpoint=False, base=2.0); apply_along_axis(np.outer, 1, t, w)
+piecewise(t, [t > 1, t < -0.9], [np.sin, 2.0, np.square]); piecewise(v, v > 0, [np.negative])
+piecewise(x, [x > 0], [lambda x, k: x * k, 0], 3.0)
+"""
+"""Compositions that only NumPy has names for."""
+
 LINALG = """
 linalg.cholesky(p); linalg.det(s); linalg.eig(s); linalg.eigvals(p); linalg.matrix_rank(s); linalg.eigvalsh(p); linalg.inv(s)
 linalg.matrix_norm(s); linalg.matrix_norm(s, ord=1); linalg.matrix_power(s, 3); linalg.multi_dot([t, s, v]); linalg.norm(t)
@@ -106,9 +118,9 @@ left_shift(b, 2); less(t, u); less_equal(t, u); log(abs(t)); log10(abs(t)); log1
 logaddexp2(t, u); logical_and(t, m); logical_not(t); logical_or(m, t); logical_xor(m, t); matmul(t, s); matvec(s, v)
 maximum(t, u); minimum(t, 0.3); modf(t + 0.1); multiply(t, v); negative(t); nextafter(t, u); not_equal(t, u); positive(t)
 power(abs(t), u); rad2deg(t); radians(t); reciprocal(t); remainder(t, 0.7); right_shift(b, 1); rint(t); sign(t); signbit(t)
-sin(t); sinh(t); spacing(t); sqrt(abs(t)); square(t); subtract(t, v); tan(t); tanh(t); trunc(t); vecdot(t, u); vecmat(v, s)
-add(t, u, out=u + 0); sin(t, out=(u + 0,)); add.reduce(t, axis=0, out=w.copy())
-add(t, v, dtype="float32"); multiply(t, u, where=True); sin(t, casting="same_kind"); vecdot(c, c, axis=1)
+sin(t); sinh(t); spacing(t); frexp(t * 1.1); sqrt(abs(t)); square(t); subtract(t, v); tan(t); tanh(t); trunc(t); vecdot(t, u)
+vecmat(v, s); add(t, u, out=u + 0); sin(t, out=(u + 0,)); add.reduce(t, axis=0, out=w.copy()); add(t, v, dtype="float32")
+multiply(t, u, where=True); sin(t, casting="same_kind"); vecdot(c, c, axis=1)
 """
 
 METHODS = """

@@ -97,8 +97,8 @@ def test_unknown_names_and_versions_are_refused() -> None:
         t.__array_namespace__(api_version="1999.12")
     with pytest.raises(AttributeError, match="no_such_name"):
         xp.no_such_name
-    with pytest.raises(AttributeError, match=r"piecewise(.|\n)*gpugrad\.where"):
-        xp.piecewise
+    with pytest.raises(AttributeError, match=r"savez(.|\n)*gpugrad\.save"):
+        xp.savez
 
 
 def test_info() -> None:

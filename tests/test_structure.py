@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -159,3 +160,9 @@ def test_importing_is_quick(tmp_path: Path) -> None:
     numpy_alone, best = min(t[0] for t in times), min(t[1] for t in times)
     limit = max(MOST_SECONDS, 1.5 * numpy_alone)
     assert best < limit, f"import gpugrad takes {best * 1000:.0f} ms beyond NumPy, which takes {numpy_alone * 1000:.0f} ms"
+
+
+def test_every_package_is_installed() -> None:
+    project = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text())
+    folders = {".".join(path.parent.relative_to(PACKAGE.parent).parts) for path in FILES if path.name == "__init__.py"}
+    assert set(project["tool"]["setuptools"]["packages"]) == folders

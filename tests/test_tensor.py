@@ -438,11 +438,11 @@ def test_ufuncs_are_the_ops() -> None:
 
 def test_a_ufunc_without_a_rule_is_refused_by_name() -> None:
     x = leaf([0.5, 1.0])
-    with pytest.raises(gg.DTypeError, match=r"numpy\.frexp has no rule(.|\n)*test_tensor\.py"):
-        np.frexp(x)
-    with pytest.raises(gg.DTypeError, match=r"numpy\.add\.reduce has no rule"):
-        np.add.reduce(x)
-    with pytest.raises(gg.DTypeError, match=r"numpy\.add with out= has no rule"):
+    with pytest.raises(gg.DTypeError, match=r"numpy\.isnat has no rule(.|\n)*test_tensor\.py"):
+        np.isnat(x)
+    with pytest.raises(gg.DTypeError, match=r"numpy\.add\.reduceat has no rule"):
+        np.add.reduceat(x, [0])
+    with pytest.raises(gg.DTypeError, match=r"numpy\.add with out=(.|\n)*has no rule"):
         np.add(np.ones(2), x, out=np.zeros(2))
     array = np.ones(2)
     with pytest.raises(gg.DTypeError, match=r"numpy\.add with out="):

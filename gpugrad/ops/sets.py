@@ -9,6 +9,7 @@ import numpy
 from .. import backend
 from ..op import ArrayLike, as_tensor, raw
 from . import indexing, shape
+from .sorting import sort, unique
 
 
 class UniqueAll(NamedTuple):
@@ -96,4 +97,60 @@ def isin(element: ArrayLike, test_elements: ArrayLike, assume_unique: bool = Fal
     return as_tensor(backend.namespace_of(array).isin(array, others, assume_unique=assume_unique, invert=invert))
 
 
-__all__ = ["UniqueAll", "UniqueCounts", "UniqueInverse", "isin", "unique_all", "unique_counts", "unique_inverse", "unique_values"]
+def union1d(ar1: ArrayLike, ar2: ArrayLike) -> Any:
+    """Distinct values of both (`numpy.union1d`).
+
+    >>> import gpugrad as gg
+    >>> gg.union1d([3.0, 1.0], [1.0, 2.0])
+    tensor([1., 2., 3.])
+    """
+    return unique(shape.concatenate([ar1, ar2], None))
+
+
+def _pooled(ar1: Any, ar2: Any, assume_unique: bool) -> tuple[Any, Any]:
+    """The distinct values of each, sorted together, and which are equal to their successor."""
+    pool = sort(shape.concatenate([ar1, ar2] if assume_unique else [unique(ar1), unique(ar2)], None))
+    array = raw(pool)
+    return pool, array[1:] == array[:-1]
+
+
+def intersect1d(ar1: ArrayLike, ar2: ArrayLike, assume_unique: bool = False) -> Any:
+    """Distinct values that are in both (`numpy.intersect1d`).
+
+    >>> import gpugrad as gg
+    >>> gg.intersect1d([3.0, 1.0], [1.0, 2.0])
+    tensor([1.])
+    """
+    pool, twice = _pooled(ar1, ar2, assume_unique)
+    return indexing.getitem(pool, twice.nonzero()[0])
+
+
+def setxor1d(ar1: ArrayLike, ar2: ArrayLike, assume_unique: bool = False) -> Any:
+    """Distinct values that are in one of both only (`numpy.setxor1d`).
+
+    >>> import gpugrad as gg
+    >>> gg.setxor1d([3.0, 1.0], [1.0, 2.0])
+    tensor([2., 3.])
+    """
+    pool, twice = _pooled(ar1, ar2, assume_unique)
+    xp = backend.namespace_of(twice)
+    edge = xp.zeros(1 if pool.shape[0] else 0, bool)
+    alone = ~(xp.concatenate([edge, twice]) | xp.concatenate([twice, edge]))
+    return indexing.getitem(pool, alone.nonzero()[0])
+
+
+def setdiff1d(ar1: ArrayLike, ar2: ArrayLike, assume_unique: bool = False) -> Any:
+    """Distinct values of the first that are not in the second (`numpy.setdiff1d`).
+
+    >>> import gpugrad as gg
+    >>> gg.setdiff1d([3.0, 1.0], [1.0, 2.0])
+    tensor([3.])
+    """
+    values = shape.reshape(as_tensor(ar1), -1) if assume_unique else unique(ar1)
+    return indexing.getitem(values, raw(isin(values, ar2, invert=True)).nonzero()[0])
+
+
+__all__ = [
+    "UniqueAll", "UniqueCounts", "UniqueInverse", "intersect1d", "isin", "setdiff1d", "setxor1d", "union1d", "unique_all",
+    "unique_counts", "unique_inverse", "unique_values",
+]  # fmt: skip

@@ -10,7 +10,8 @@ from numpy.typing import DTypeLike
 
 from .. import backend
 from ..op import ArrayLike, as_tensor, raw
-from . import comparison, complex_numbers, elementwise, floating, indexing, manipulation, reduction, scan, shape
+from . import comparison, complex_numbers, elementwise, floating, indexing, manipulation, reduction, scan, shape, sorting
+from .axes import axes_of
 
 
 def _cumulative(name: str, scanned: Any, start: int, x: Any, axis: int | None, dtype: DTypeLike | None, with_start: bool) -> Any:
@@ -271,6 +272,132 @@ def vander(x: ArrayLike, N: int | None = None, increasing: bool = False) -> Any:
     return elementwise.power(shape.expand_dims(x, -1), powers.astype(x.dtype) if x.dtype.kind in "fc" else powers)
 
 
+def trim_zeros(filt: ArrayLike, trim: str = "fb") -> Any:
+    """A vector without its zeros in front (f) and at the back (b) (`numpy.trim_zeros`).
+
+    >>> import gpugrad as gg
+    >>> gg.trim_zeros([0.0, 1.0, 0.0, 2.0, 0.0])
+    tensor([1., 0., 2.])
+    """
+    x = as_tensor(filt)
+    if x.ndim != 1:
+        raise ValueError(f"trim_zeros: a vector is needed, got shape {x.shape}")
+    (kept,) = raw(x).nonzero()
+    if not len(kept):
+        return indexing.getitem(x, slice(0, 0))
+    trim = trim.lower()
+    return indexing.getitem(x, slice(int(kept[0]) if "f" in trim else 0, int(kept[-1]) + 1 if "b" in trim else None))
+
+
+def ix_(*args: ArrayLike) -> tuple[Any, ...]:
+    """Indices of all combinations, one array along each axis (`numpy.ix_`).
+
+    >>> import gpugrad as gg
+    >>> [i.shape for i in gg.ix_([0, 1], [True, False, True])]
+    [(2, 1), (1, 2)]
+    """
+    out = []
+    for k, arg in enumerate(args):
+        x = as_tensor(arg)
+        x = as_tensor(raw(x).nonzero()[0]) if x.dtype == bool else x
+        if x.ndim != 1:
+            raise ValueError(f"ix_: vectors are needed, got shape {x.shape}")
+        out.append(shape.reshape(x, (1,) * k + x.shape + (1,) * (len(args) - k - 1)))
+    return tuple(out)
+
+
+def unwrap(p: ArrayLike, discont: float | None = None, axis: int = -1, *, period: float = 2 * numpy.pi) -> Any:
+    """Phases with jumps of more than half a period taken out (`numpy.unwrap`).
+
+    >>> import gpugrad as gg
+    >>> gg.unwrap([0.0, 6.0], period=6.0)
+    tensor([0., 0.])
+    """
+    x = as_tensor(p)
+    array = raw(x)
+    smooth = backend.namespace_of(array).unwrap(array, discont, axis, period=period)
+    return elementwise.add(x, smooth - array)
+
+
+def frexp(x: ArrayLike) -> tuple[Any, Any]:
+    """Mantissa, in [0.5, 1), and exponent of two, elementwise (`numpy.frexp`); by the mantissa differentiable.
+
+    >>> import gpugrad as gg
+    >>> gg.frexp([3.0])
+    (tensor([0.75]), tensor([2], dtype=int32))
+    """
+    array = raw(as_tensor(x))
+    exponent = backend.namespace_of(array).frexp(array)[1]
+    return floating.ldexp(x, -exponent), as_tensor(exponent)
+
+
+def apply_along_axis(func1d: Any, axis: int, arr: ArrayLike, *args: Any, **kwargs: Any) -> Any:
+    """A function of vectors, along an axis (`numpy.apply_along_axis`): one call for each vector.
+
+    >>> import gpugrad as gg
+    >>> gg.apply_along_axis(gg.sum, 0, gg.ones((2, 3)))
+    tensor([2., 2., 2.])
+    """
+    x = as_tensor(arr)
+    (axis,) = axes_of(axis, x.ndim)
+    x = shape.moveaxis(x, axis, -1)
+    lead = x.shape[:-1]
+    parts = [as_tensor(func1d(indexing.getitem(x, place), *args, **kwargs)) for place in numpy.ndindex(*lead)]
+    if not parts:
+        raise ValueError("apply_along_axis: there is no vector to call it with")
+    out = shape.reshape(shape.stack(parts), lead + parts[0].shape)
+    new = tuple(range(len(lead), out.ndim))
+    return shape.moveaxis(out, new, tuple(range(axis, axis + len(new)))) if new else out
+
+
+def apply_over_axes(func: Any, a: ArrayLike, axes: Any) -> Any:
+    """A reduction over one axis after the other, all of them kept (`numpy.apply_over_axes`).
+
+    >>> import gpugrad as gg
+    >>> gg.apply_over_axes(gg.sum, gg.ones((2, 3)), [0, 1])
+    tensor([[6.]])
+    """
+    x = as_tensor(a)
+    for axis in axes_of(tuple(numpy.atleast_1d(axes).tolist()), x.ndim):
+        out = as_tensor(func(x, axis))
+        x = out if out.ndim == x.ndim else shape.expand_dims(out, axis)
+    return x
+
+
+def piecewise(x: ArrayLike, condlist: Any, funclist: Any, *args: Any, **kw: Any) -> Any:
+    """A function for each condition, called on the elements for which it holds (`numpy.piecewise`).
+
+    >>> import gpugrad as gg
+    >>> x = gg.tensor([-1.0, 4.0])
+    >>> gg.piecewise(x, [x > 0], [gg.sqrt, 0.0])
+    tensor([0., 2.])
+    """
+    x = as_tensor(x)
+    conditions = condlist if isinstance(condlist, list | tuple) and numpy.ndim(raw(condlist[0])) == x.ndim else [condlist]
+    places = [shape.broadcast_to(as_tensor(c).astype(bool), x.shape) for c in conditions]
+    if len(funclist) == len(places) + 1:
+        places.append(comparison.logical_not(reduction.any(shape.stack(places), 0)))
+    if len(funclist) != len(places):
+        raise ValueError(f"piecewise: {len(places)} conditions need as many functions, or one more, got {len(funclist)}")
+    out: Any = elementwise.where(False, x, numpy.zeros((), x.dtype))
+    for place, function in zip(places, funclist, strict=True):
+        where = raw(place)
+        value = function(indexing.getitem(x, where), *args, **kw) if callable(function) else function
+        out = indexing.index_set(out, as_tensor(value).astype(x.dtype), where)
+    return out
+
+
+def sort_complex(a: ArrayLike) -> Any:
+    """Sorted by real, then imaginary part, as complex numbers (`numpy.sort_complex`).
+
+    >>> import gpugrad as gg
+    >>> gg.sort_complex([2.0, 1.0]).dtype
+    dtype('complex128')
+    """
+    x = sorting.sort(a)
+    return x if x.dtype.kind == "c" else x.astype("complex64" if x.dtype.char in "bhBH" else "complex128")
+
+
 def polyval(p: ArrayLike, x: ArrayLike) -> Any:
     """A polynomial with coefficients from the highest power down, by Horner's rule (`numpy.polyval`).
 
@@ -286,22 +413,30 @@ def polyval(p: ArrayLike, x: ArrayLike) -> Any:
 
 
 __all__ = [
+    "apply_along_axis",
+    "apply_over_axes",
     "array_equiv",
     "block",
     "cumulative_prod",
     "cumulative_sum",
     "divmod",
     "ediff1d",
+    "frexp",
     "insert",
     "iscomplex",
     "isneginf",
     "isposinf",
     "isreal",
+    "ix_",
     "modf",
     "nanargmax",
     "nanargmin",
+    "piecewise",
     "polyval",
     "resize",
     "rollaxis",
+    "sort_complex",
+    "trim_zeros",
+    "unwrap",
     "vander",
 ]

@@ -1,0 +1,170 @@
+"""Polynomials under NumPy's names: arrays of coefficients, from the highest power down."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy
+
+from ..op import ArrayLike, as_tensor, raw
+from . import complex_numbers, elementwise, indexing, reduction, shape, statistics
+from .decompositions import eig, pinv
+from .linalg import matmul
+from .standard import vander
+
+__all__ = ["poly", "polyadd", "polyder", "polydiv", "polyfit", "polyint", "polymul", "polysub", "roots"]
+
+
+def _coefficients(p: Any) -> Any:
+    """A vector, without leading zeros."""
+    p = shape.reshape(as_tensor(p), -1)
+    (kept,) = raw(p).nonzero()
+    return indexing.getitem(p, slice(int(kept[0]) if len(kept) else max(p.shape[0] - 1, 0), None))
+
+
+def _widened(p: Any, n: int) -> Any:
+    """With zeros before the coefficients, `n` in all."""
+    p = shape.reshape(as_tensor(p), -1)
+    return shape.concatenate([numpy.zeros(n - p.shape[0], p.dtype), p]) if n > p.shape[0] else p
+
+
+def polyadd(a1: ArrayLike, a2: ArrayLike) -> Any:
+    """Sum of two polynomials (`numpy.polyadd`).
+
+    >>> import gpugrad as gg
+    >>> gg.polyadd([1.0, 2.0], [3.0])
+    tensor([1., 5.])
+    """
+    n = max(as_tensor(a1).size, as_tensor(a2).size)
+    return elementwise.add(_widened(a1, n), _widened(a2, n))
+
+
+def polysub(a1: ArrayLike, a2: ArrayLike) -> Any:
+    """Difference of two polynomials (`numpy.polysub`).
+
+    >>> import gpugrad as gg
+    >>> gg.polysub([1.0, 2.0], [3.0])
+    tensor([ 1., -1.])
+    """
+    return polyadd(a1, elementwise.negative(a2))
+
+
+def polymul(a1: ArrayLike, a2: ArrayLike) -> Any:
+    """Product of two polynomials (`numpy.polymul`).
+
+    >>> import gpugrad as gg
+    >>> gg.polymul([1.0, 2.0], [1.0, 0.0])
+    tensor([1., 2., 0.])
+    """
+    return statistics.convolve(_coefficients(a1), _coefficients(a2))
+
+
+def polydiv(u: ArrayLike, v: ArrayLike) -> tuple[Any, Any]:
+    """Quotient and remainder of two polynomials (`numpy.polydiv`).
+
+    >>> import gpugrad as gg
+    >>> gg.polydiv([2.0, 5.0, 3.0], [1.0, 1.0])
+    (tensor([2., 3.]), tensor([0.]))
+    """
+    rest, divisor = as_tensor(u), as_tensor(v)
+    steps, parts = rest.shape[0] - divisor.shape[0] + 1, []
+    for k in range(steps):
+        parts.append(indexing.getitem(rest, k) / indexing.getitem(divisor, 0))
+        before, after = numpy.zeros(k, rest.dtype), numpy.zeros(steps - 1 - k, rest.dtype)
+        rest = rest - shape.concatenate([before, parts[-1] * divisor, after])
+    start = max(steps, 0)
+    while start < rest.shape[0] - 1 and numpy.allclose(raw(rest)[start], 0, rtol=1e-14):
+        start += 1
+    quotient = shape.stack(parts) if parts else as_tensor(numpy.zeros(1, rest.dtype))
+    return quotient, indexing.getitem(rest, slice(min(start, rest.shape[0] - 1), None))
+
+
+def polyder(p: ArrayLike, m: int = 1) -> Any:
+    """Derivative number `m` of a polynomial (`numpy.polyder`).
+
+    >>> import gpugrad as gg
+    >>> gg.polyder([1.0, 1.0, 1.0])
+    tensor([2., 1.])
+    """
+    p = as_tensor(p)
+    for _ in range(m):
+        n = p.shape[0] - 1
+        p = elementwise.multiply(indexing.getitem(p, slice(0, max(n, 0))), numpy.arange(n, 0, -1).astype(p.dtype))
+    return p
+
+
+def polyint(p: ArrayLike, m: int = 1, k: Any = None) -> Any:
+    """A polynomial integrated `m` times, with constants `k` (`numpy.polyint`).
+
+    >>> import gpugrad as gg
+    >>> gg.polyint([2.0, 1.0], k=5.0)
+    tensor([1., 1., 5.])
+    """
+    p = as_tensor(p)
+    p = p if p.dtype.kind in "fc" else p.astype("float64")
+    constants = shape.broadcast_to(as_tensor(0.0 if k is None else k).astype(p.dtype), (m,))
+    for i in range(m):
+        p = elementwise.divide(p, numpy.arange(p.shape[0], 0, -1).astype(p.dtype))
+        p = shape.concatenate([p, indexing.getitem(constants, slice(i, i + 1))])
+    return p
+
+
+def polyfit(x: ArrayLike, y: ArrayLike, deg: int, rcond: float | None = None, w: Any = None) -> Any:
+    """Coefficients of the polynomial that fits best in the sense of least squares (`numpy.polyfit`).
+
+    >>> import gpugrad as gg
+    >>> gg.polyfit(gg.arange(4.0), 2 * gg.arange(4.0) + 1, 1).round(3)
+    tensor([2., 1.])
+    """
+    x, y = as_tensor(x), as_tensor(y)
+    x, y = (t if t.dtype.kind in "fc" else t.astype("float64") for t in (x, y))
+    if x.ndim != 1 or y.ndim not in (1, 2) or x.shape[0] != y.shape[0] or deg < 0:
+        raise ValueError(f"polyfit: x must be (n,), y (n,) or (n, k) and deg at least 0, got {x.shape}, {y.shape} and {deg}")
+    powers = vander(x, deg + 1)
+    if w is not None:
+        powers = powers * shape.expand_dims(as_tensor(w), -1)
+        y = y * (w if y.ndim == 1 else shape.expand_dims(as_tensor(w), -1))
+    scale = elementwise.sqrt(reduction.sum(elementwise.square(powers), 0))
+    limit = x.shape[0] * numpy.finfo(x.dtype).eps if rcond is None else rcond
+    solution = matmul(pinv(powers / scale, limit), y)
+    return solution / (scale if y.ndim == 1 else shape.expand_dims(scale, -1))
+
+
+def roots(p: ArrayLike) -> Any:
+    """Roots of a polynomial, differentiable where they are apart from each other (`numpy.roots`).
+
+    >>> import gpugrad as gg
+    >>> gg.roots([1.0, 0.0, -4.0])
+    tensor([-2.,  2.])
+    """
+    p = _coefficients(p)
+    p = p if p.dtype.kind in "fc" else p.astype("float64")
+    (kept,) = raw(p).nonzero()
+    if not len(kept):
+        return as_tensor(numpy.zeros(0, p.dtype))
+    zeros, n = p.shape[0] - int(kept[-1]) - 1, int(kept[-1])
+    if not n:
+        return as_tensor(numpy.zeros(zeros, p.dtype))
+    first = elementwise.divide(elementwise.negative(indexing.getitem(p, slice(1, n + 1))), indexing.getitem(p, 0))
+    companion = shape.concatenate([shape.expand_dims(first, 0), numpy.eye(n - 1, n, dtype=p.dtype)], 0)
+    found = eig(companion).eigenvalues
+    return shape.concatenate([found, numpy.zeros(zeros, found.dtype)]) if zeros else found
+
+
+def poly(seq_of_zeros: ArrayLike) -> Any:
+    """The polynomial with those roots, or the characteristic one of a square matrix (`numpy.poly`).
+
+    >>> import gpugrad as gg
+    >>> gg.poly([2.0, -2.0])
+    tensor([ 1.,  0., -4.])
+    """
+    zeros = as_tensor(seq_of_zeros)
+    zeros = eig(zeros).eigenvalues if zeros.ndim == 2 else zeros
+    out: Any = as_tensor(numpy.ones(1, zeros.dtype))
+    for i in range(zeros.shape[0]):
+        one = numpy.ones(1, zeros.dtype)
+        out = statistics.convolve(out, shape.concatenate([one, elementwise.negative(indexing.getitem(zeros, slice(i, i + 1)))]))
+    values = raw(zeros)
+    if zeros.dtype.kind == "c" and numpy.all(numpy.sort(values) == numpy.sort(values.conjugate())):
+        return complex_numbers.real(out)
+    return out
