@@ -20,7 +20,7 @@ import numpy
 from .errors import PACKAGE
 from .op import as_tensor, raw, registry
 
-__all__ = ["MODULES", "Rule", "classify", "functions", "rule_for", "scipy_ufunc", "ufunc_rules"]
+__all__ = ["MODULES", "Rule", "classify", "functions", "known_ufuncs", "rule_for", "scipy_ufunc", "ufunc_rules"]
 
 _PACKAGE = __name__.partition(".")[0]
 
@@ -306,7 +306,8 @@ def own_ufunc(ufunc: Any) -> Callable[..., Any] | None:
     return None if found is None else found[0]
 
 
-_ufuncs: dict[Any, Callable[..., Any] | None] = {}
+known_ufuncs: dict[Any, Callable[..., Any] | None] = {}
+"""What `ufunc_rules` has made; empty before its first call."""
 
 
 def scipy_ufunc(ufunc: Any) -> Callable[..., Any] | None:
@@ -319,8 +320,8 @@ def scipy_ufunc(ufunc: Any) -> Callable[..., Any] | None:
 
 def ufunc_rules() -> dict[Any, Callable[..., Any] | None]:
     """Ours for every public ufunc, None where there is none; made at the first call."""
-    if not _ufuncs:
+    if not known_ufuncs:
         for value in vars(numpy).values():
             if isinstance(value, numpy.ufunc):
-                _ufuncs[value] = own_ufunc(value)
-    return _ufuncs
+                known_ufuncs[value] = own_ufunc(value)
+    return known_ufuncs

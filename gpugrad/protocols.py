@@ -16,7 +16,7 @@ import numpy
 
 from . import backend
 from .errors import DTypeError, GradientError, ShapeError, describe, format_site, user_site
-from .numpy_rules import RENAMED, Rule, rule_for, scipy_ufunc, ufunc_rules
+from .numpy_rules import RENAMED, Rule, known_ufuncs, rule_for, scipy_ufunc, ufunc_rules
 from .ops import comparison, elementwise, reduction, scan, shape
 from .tape import current_mode, log_mutation
 from .tensor import Tensor, asarray
@@ -407,6 +407,10 @@ def _array_function(self: Tensor, function: Any, types: Any, args: tuple[Any, ..
 
 
 def _array_ufunc(self: Tensor, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
+    if not kwargs and method == "__call__":  # the common case, by one lookup
+        function = known_ufuncs.get(ufunc)
+        if function is not None:
+            return function(*inputs)
     return call_ufunc(ufunc, method, inputs, kwargs)
 
 
