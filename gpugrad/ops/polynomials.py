@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy
 
+from .. import backend
 from ..op import ArrayLike, as_tensor, raw
 from . import complex_numbers, elementwise, indexing, reduction, shape, statistics
 from .decompositions import eig, pinv
@@ -22,10 +23,20 @@ def _coefficients(p: Any) -> Any:
     return indexing.getitem(p, slice(int(kept[0]) if len(kept) else max(p.shape[0] - 1, 0), None))
 
 
+def _zeros(n: int, like: Any) -> Any:
+    """That many zeros, of the dtype of a Tensor and where it is."""
+    return backend.namespace_of(raw(like)).zeros(n, like.dtype)
+
+
+def _falling(n: int, like: Any) -> Any:
+    """``n, ..., 1``, of the dtype of a Tensor and where it is."""
+    return backend.namespace_of(raw(like)).arange(n, 0, -1).astype(like.dtype)
+
+
 def _widened(p: Any, n: int) -> Any:
     """With zeros before the coefficients, `n` in all."""
     p = shape.reshape(as_tensor(p), -1)
-    return shape.concatenate([numpy.zeros(n - p.shape[0], p.dtype), p]) if n > p.shape[0] else p
+    return shape.concatenate([_zeros(n - p.shape[0], p), p]) if n > p.shape[0] else p
 
 
 def polyadd(a1: ArrayLike, a2: ArrayLike) -> Any:
@@ -70,12 +81,12 @@ def polydiv(u: ArrayLike, v: ArrayLike) -> tuple[Any, Any]:
     steps, parts = rest.shape[0] - divisor.shape[0] + 1, []
     for k in range(steps):
         parts.append(indexing.getitem(rest, k) / indexing.getitem(divisor, 0))
-        before, after = numpy.zeros(k, rest.dtype), numpy.zeros(steps - 1 - k, rest.dtype)
+        before, after = _zeros(k, rest), _zeros(steps - 1 - k, rest)
         rest = rest - shape.concatenate([before, parts[-1] * divisor, after])
     start = max(steps, 0)
-    while start < rest.shape[0] - 1 and numpy.allclose(raw(rest)[start], 0, rtol=1e-14):
+    while start < rest.shape[0] - 1 and abs(rest[start].item()) <= 1e-8:
         start += 1
-    quotient = shape.stack(parts) if parts else as_tensor(numpy.zeros(1, rest.dtype))
+    quotient = shape.stack(parts) if parts else as_tensor(_zeros(1, rest))
     return quotient, indexing.getitem(rest, slice(min(start, rest.shape[0] - 1), None))
 
 
@@ -89,7 +100,7 @@ def polyder(p: ArrayLike, m: int = 1) -> Any:
     p = as_tensor(p)
     for _ in range(m):
         n = p.shape[0] - 1
-        p = elementwise.multiply(indexing.getitem(p, slice(0, max(n, 0))), numpy.arange(n, 0, -1).astype(p.dtype))
+        p = elementwise.multiply(indexing.getitem(p, slice(0, max(n, 0))), _falling(n, p))
     return p
 
 
@@ -104,7 +115,7 @@ def polyint(p: ArrayLike, m: int = 1, k: Any = None) -> Any:
     p = p if p.dtype.kind in "fc" else p.astype("float64")
     constants = shape.broadcast_to(as_tensor(0.0 if k is None else k).astype(p.dtype), (m,))
     for i in range(m):
-        p = elementwise.divide(p, numpy.arange(p.shape[0], 0, -1).astype(p.dtype))
+        p = elementwise.divide(p, _falling(p.shape[0], p))
         p = shape.concatenate([p, indexing.getitem(constants, slice(i, i + 1))])
     return p
 
@@ -141,14 +152,15 @@ def roots(p: ArrayLike) -> Any:
     p = p if p.dtype.kind in "fc" else p.astype("float64")
     (kept,) = raw(p).nonzero()
     if not len(kept):
-        return as_tensor(numpy.zeros(0, p.dtype))
+        return as_tensor(_zeros(0, p))
     zeros, n = p.shape[0] - int(kept[-1]) - 1, int(kept[-1])
     if not n:
-        return as_tensor(numpy.zeros(zeros, p.dtype))
+        return as_tensor(_zeros(zeros, p))
     first = elementwise.divide(elementwise.negative(indexing.getitem(p, slice(1, n + 1))), indexing.getitem(p, 0))
-    companion = shape.concatenate([shape.expand_dims(first, 0), numpy.eye(n - 1, n, dtype=p.dtype)], 0)
+    below = backend.namespace_of(raw(p)).eye(n - 1, n, dtype=p.dtype)
+    companion = shape.concatenate([shape.expand_dims(first, 0), below], 0)
     found = eig(companion).eigenvalues
-    return shape.concatenate([found, numpy.zeros(zeros, found.dtype)]) if zeros else found
+    return shape.concatenate([found, _zeros(zeros, found)]) if zeros else found
 
 
 def poly(seq_of_zeros: ArrayLike) -> Any:
@@ -160,9 +172,9 @@ def poly(seq_of_zeros: ArrayLike) -> Any:
     """
     zeros = as_tensor(seq_of_zeros)
     zeros = eig(zeros).eigenvalues if zeros.ndim == 2 else zeros
-    out: Any = as_tensor(numpy.ones(1, zeros.dtype))
+    one = backend.namespace_of(raw(zeros)).ones(1, zeros.dtype)
+    out: Any = as_tensor(one)
     for i in range(zeros.shape[0]):
-        one = numpy.ones(1, zeros.dtype)
         out = statistics.convolve(out, shape.concatenate([one, elementwise.negative(indexing.getitem(zeros, slice(i, i + 1)))]))
     values = raw(zeros)
     if zeros.dtype.kind == "c" and numpy.all(numpy.sort(values) == numpy.sort(values.conjugate())):

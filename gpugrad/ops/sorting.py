@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy
 
+from .. import backend
 from ..errors import DTypeError, format_site, user_site
 from ..op import ArrayLike, as_tensor, primitive, raw
 from . import comparison, elementwise, indexing, reduction, shape
@@ -223,11 +224,12 @@ def nanquantile(a: ArrayLike, q: Any, axis: Axis = None, method: str = "linear",
     x, kept = _sorted_last(a, axis)
     count = raw(reduction.sum(comparison.logical_not(comparison.isnan(x)), axis=-1, keepdims=True))
     last = numpy.maximum(count - 1, 0)
+    points = backend.namespace_of(count).asarray(parts.reshape(-1))
     if method in _STEPS:
-        place = _STEPS[method](parts.reshape(-1) * last)
+        place = _STEPS[method](points * last)
     else:
         shift, start = _STRAIGHT[method]
-        place = numpy.minimum(numpy.maximum(parts.reshape(-1) * (count + shift) + start, 0.0), last)
+        place = numpy.minimum(numpy.maximum(points * (count + shift) + start, 0.0), last)
     below = numpy.floor(place).astype(int)
     pair = [indexing.take_along_axis(x, index, -1) for index in (below, numpy.minimum(below + 1, last))]
     out = elementwise.add(pair[0], elementwise.multiply(pair[1] - pair[0], (place - below).astype(x.dtype)))
