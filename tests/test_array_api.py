@@ -90,6 +90,25 @@ def test_the_names_and_keywords_are_those_of_the_strict_implementation() -> None
                     assert p.name in ours, f"{prefix}{name} lacks {p.name}="
 
 
+def test_every_public_name_is_made_and_can_be_imported() -> None:
+    for module in (xp, xp.linalg, xp.fft):
+        names: dict[str, Any] = {}
+        exec(f"from {module.__name__} import *", names)
+        assert set(module.__all__) <= set(names)
+        assert set(module.__all__) <= set(dir(module))
+    import gpugrad.numpy.linalg as linalg
+
+    assert linalg is xp.linalg
+    assert xp.ndarray is gg.Tensor
+    assert repr(xp.add) == "<ufunc 'add' on Tensors>"
+    assert xp.add(np.ones(2), [1.0, 2.0], np.zeros(2)).tolist() == [2, 3]
+    assert xp.hanning(3).tolist() == [0, 1, 0]
+    with pytest.raises(TypeError, match=r"numpy\.add\.at has no rule"):
+        xp.add.at(xp.ones(2), [0], 1)
+    with pytest.raises(TypeError, match=r"numpy\.add\.reduceat has no rule"):
+        xp.add.reduceat(xp.ones(2), [0])
+
+
 def test_unknown_names_and_versions_are_refused() -> None:
     t = gg.ones(1)
     assert t.__array_namespace__(api_version="2024.12") is t.__array_namespace__(api_version="2021.12") is xp
