@@ -223,12 +223,12 @@ from .ops.indexing import index_set as index_set
 from .ops.indexing import put_along_axis_zeros as put_along_axis_zeros
 from .ops.indexing import take_along_axis as take_along_axis
 from .ops.indexing import zeros_of as zeros_of
-from .ops.likelihood import cross_entropy as cross_entropy
 from .ops.integers import bitwise_count as bitwise_count
 from .ops.integers import bitwise_left_shift as bitwise_left_shift
 from .ops.integers import bitwise_right_shift as bitwise_right_shift
 from .ops.integers import gcd as gcd
 from .ops.integers import lcm as lcm
+from .ops.likelihood import cross_entropy as cross_entropy
 from .ops.linalg import dot as dot
 from .ops.linalg import matmul as matmul
 from .ops.linalg import mm as mm
