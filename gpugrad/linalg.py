@@ -152,11 +152,11 @@ def eigvalsh(a: ArrayLike) -> Any:
 
 
 def eigvals(a: ArrayLike) -> Any:
-    """Eigenvalues of square matrices (`numpy.linalg.eigvals`).
+    """Eigenvalues of square matrices, complex (`numpy.linalg.eigvals`).
 
     >>> import gpugrad as gg
     >>> gg.linalg.eigvals([[2.0, 0.0], [0.0, 1.0]])
-    tensor([2., 1.])
+    tensor([2.+0.j, 1.+0.j], dtype=complex64)
     """
     return eig(a).eigenvalues
 

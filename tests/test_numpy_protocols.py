@@ -25,6 +25,7 @@ def tensors(requires_grad: bool = False) -> dict[str, gg.Tensor]:
     return {name: gg.tensor(value, requires_grad=requires_grad and value.dtype.kind in "fc") for name, value in INPUTS.items()}
 
 
+@pytest.mark.filterwarnings("ignore:numpy.fix is deprecated")
 @pytest.mark.parametrize("namespace", [np, gg.numpy], ids=["numpy", "gpugrad.numpy"])
 @pytest.mark.parametrize("call", CALLS)
 def test_the_value_is_that_of_numpy(call: str, namespace: Any) -> None:
@@ -36,6 +37,8 @@ def test_the_value_is_that_of_numpy(call: str, namespace: Any) -> None:
     for ours, theirs in zip(found, expected, strict=True):
         assert isinstance(ours, gg.Tensor)
         assert ours.shape == np.shape(theirs)
+        if name_of(call) in ("linalg.eig", "linalg.eigvals", "roots"):
+            theirs = np.asarray(theirs, complex)  # as NumPy gives from 2.5 on
         assert ours.dtype == np.asarray(theirs).dtype
         if name_of(call) not in MANY_VALUED:
             np.testing.assert_allclose(ours.numpy(), theirs, rtol=1e-6 if ours.dtype == np.float32 else 1e-12, atol=1e-14)

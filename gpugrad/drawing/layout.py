@@ -8,6 +8,7 @@ sizes allow.
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right, insort
 from collections.abc import Sequence, Set
 from typing import NamedTuple
@@ -79,7 +80,7 @@ def layered(
     _order(columns)
     _set_heights(columns)
     widths = [max((sizes[c.node][0] for c in column if c.node is not None), default=0.0) for column in columns]
-    starts = [sum(widths[:i]) + COLUMN_GAP * i for i in range(len(widths))]
+    starts = [math.fsum(widths[:i]) + COLUMN_GAP * i for i in range(len(widths))]
 
     def x(cell: Cell) -> float:  # what has no input stands at the right of its column, near where it is used
         own = sizes[cell.node][0] if cell.node is not None else 0.0
@@ -175,7 +176,7 @@ def _crossings(columns: list[list[Cell]]) -> int:
 
 
 def _mean(values: Sequence[float], otherwise: float) -> float:
-    return sum(values) / len(values) if values else otherwise
+    return math.fsum(values) / len(values) if values else otherwise
 
 
 def _set_heights(columns: list[list[Cell]]) -> None:

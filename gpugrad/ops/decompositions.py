@@ -287,11 +287,15 @@ def _eig_rule(F: Any, t: Any, out: Any) -> Any:
 def eig(xp: Any, a: ArrayLike) -> Any:
     """Eigenvalues and eigenvectors of square matrices (`numpy.linalg.eig`), the eigenvalues apart from each other.
 
+    Complex, also where the imaginary parts are 0, as in PyTorch and from NumPy 2.5 on.
+
     >>> import gpugrad as gg
     >>> gg.linalg.eig([[2.0, 0.0], [0.0, 1.0]]).eigenvalues
-    tensor([2., 1.])
+    tensor([2.+0.j, 1.+0.j], dtype=complex64)
     """
-    return tuple(xp.linalg.eig(xp.asarray(a)))
+    w, v = xp.linalg.eig(xp.asarray(a))
+    dtype = xp.result_type(v.dtype, xp.complex64)
+    return w.astype(dtype, copy=False), v.astype(dtype, copy=False)
 
 
 def _apart(rng: Any, *shape: int) -> Any:

@@ -142,11 +142,11 @@ def polyfit(x: ArrayLike, y: ArrayLike, deg: int, rcond: float | None = None, w:
 
 
 def roots(p: ArrayLike) -> Any:
-    """Roots of a polynomial, differentiable where they are apart from each other (`numpy.roots`).
+    """Roots of a polynomial, complex, differentiable where they are apart from each other (`numpy.roots`).
 
     >>> import gpugrad as gg
     >>> gg.roots([1.0, 0.0, -4.0])
-    tensor([-2.,  2.])
+    tensor([-2.+0.j,  2.+0.j], dtype=complex64)
     """
     p = _coefficients(p)
     p = p if p.dtype.kind in "fc" else p.astype("float64")
