@@ -55,7 +55,7 @@ def relu(xp: Any, x: ArrayLike) -> Any:
     >>> gg.relu([1.0, -2.0])
     tensor([1., 0.])
     """
-    return xp.maximum(x, kept_zeros(xp, x))
+    return xp.maximum(real_only(x), kept_zeros(xp, x))
 
 
 def _leaky_rule(F: Any, t: Any, x: Any, negative_slope: float) -> Any:
@@ -74,7 +74,7 @@ def leaky_relu(xp: Any, x: ArrayLike, negative_slope: float = 0.01) -> Any:
     >>> gg.leaky_relu([1.0, -2.0], 0.1)
     tensor([ 1. , -0.2])
     """
-    return xp.where(xp.greater(x, 0), x, xp.multiply(x, negative_slope))
+    return xp.where(xp.greater(real_only(x), 0), x, xp.multiply(x, negative_slope))
 
 
 def _elu_rule(F: Any, t: Any, x: Any, out: Any, alpha: float) -> Any:
@@ -93,7 +93,7 @@ def elu(xp: Any, x: ArrayLike, alpha: float = 1.0) -> Any:
     >>> gg.elu([1.0, -1000.0])
     tensor([ 1., -1.])
     """
-    return xp.where(xp.greater(x, 0), x, xp.expm1(xp.minimum(x, 0)) * alpha)
+    return xp.where(xp.greater(real_only(x), 0), x, xp.expm1(xp.minimum(x, 0)) * alpha)
 
 
 @elementwise_function(cuda="fmax({x}, 0) + log1p(exp(-fabs({x})))", d=(lambda F, t, x: t * F.sigmoid(x),), samples=unary(-4, 4))

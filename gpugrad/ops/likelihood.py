@@ -12,7 +12,7 @@ from ..errors import DTypeError, ShapeError, describe
 from ..op import ArrayLike, apply, as_tensor, composed, fused, raw, registry
 from . import loss
 from .distance import at_least
-from .loss import check_targets, reduce, same_shape
+from .loss import check_targets, complex_loss, reduce, same_shape
 from .samples import array, calls
 
 # --- classes ------------------------------------------------------------------------------------------------------
@@ -26,6 +26,8 @@ def _places(xp: Any, shape: tuple[int, ...], ids: Any) -> tuple[Any, ...]:
 
 
 def _check_nll(x: Any, target: Any, weight: Any, ignore_index: int) -> None:
+    if x.dtype.kind == "c":
+        raise complex_loss()
     if len(x.shape) < 2:
         raise ShapeError(f"log-probabilities must be (N, classes, ...), got {x.shape}")
     if getattr(target, "dtype", numpy.dtype(float)).kind not in "iu":

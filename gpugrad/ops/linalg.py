@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy
 
+from ..backend import real_only
 from ..errors import ShapeError
 from ..op import ArrayLike, fused, multilinear, primitive, registry
 from .activation import kept_zeros
@@ -187,7 +188,7 @@ def _affine(xp: Any, x: Any, weight: Any, bias: Any) -> Any:
 
 _IN_PLACE: dict[str | None, Any] = {
     None: lambda xp, z: z,
-    "relu": lambda xp, z: xp.maximum(z, kept_zeros(xp, z), out=z),
+    "relu": lambda xp, z: xp.maximum(real_only(z), kept_zeros(xp, z), out=z),
     "tanh": lambda xp, z: xp.tanh(z, z),
     "sigmoid": lambda xp, z: registry["sigmoid"].body(xp, z),
 }

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy
 
-from ..errors import DTypeError, ShapeError, describe, user_frame
+from ..errors import DTypeError, ShapeError, describe, format_site, user_frame, user_site
 from ..op import ArrayLike, composed, fused
 from .samples import array, calls, distinct
 from .shape import ones_vector
@@ -21,7 +21,17 @@ def reduce(F: Any, values: Any, reduction: str) -> Any:
     """Losses under a `reduction`: their mean, their sum, or themselves."""
     if reduction not in _REDUCTIONS:
         raise ValueError(f"reduction must be one of {', '.join(_REDUCTIONS)}, got {reduction!r}")
+    if values.dtype.kind == "c":
+        raise complex_loss()
     return values if reduction == "none" else getattr(F, reduction)(values)
+
+
+def complex_loss() -> DTypeError:
+    """The error for a loss of complex numbers."""
+    return DTypeError(
+        "a loss is a real number, and this one would be complex: give it real predictions and targets\n"
+        f"  at {format_site(user_site())}"
+    )
 
 
 def _stacklevel() -> int:
@@ -125,6 +135,8 @@ def _is_ids(target: Any) -> bool:
 def _check_classes(x: Any, target: Any) -> None:
     """Refuse logits and targets that do not fit."""
     shape = x.shape
+    if x.dtype.kind == "c":
+        raise complex_loss()
     if len(shape) != 2:
         raise ShapeError(f"logits must be (N, classes), got {shape}")
     check_targets(shape, target)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..backend import real_only
-from ..errors import ShapeError
+from ..errors import DTypeError, ShapeError, describe, format_site, user_site
 from ..op import ArrayLike, as_tensor, elementwise_function
 from ..op import composed as F
 from .dropout import uniform_on
@@ -61,6 +61,14 @@ def hardswish(x: ArrayLike) -> Any:
     return F.multiply(x, hardsigmoid(x))
 
 
+def _real(name: str, x: ArrayLike) -> Any:
+    """A Tensor that may not be complex: what these functions compare it with has no place in the plane."""
+    x = as_tensor(x)
+    if x.dtype.kind == "c":
+        raise DTypeError(f"{name}: it is defined for real numbers only, got {describe(x)}\n  at {format_site(user_site())}")
+    return x
+
+
 def softshrink(x: ArrayLike, lambd: float = 0.5) -> Any:
     """`x` brought towards 0 by `lambd`, and not past it (`torch.nn.functional.softshrink`).
 
@@ -70,6 +78,7 @@ def softshrink(x: ArrayLike, lambd: float = 0.5) -> Any:
     """
     if lambd < 0:
         raise ValueError(f"softshrink: lambd cannot be negative, got {lambd}")
+    x = _real("softshrink", x)
     return F.subtract(x, F.clip(x, -lambd, lambd))
 
 
@@ -80,7 +89,8 @@ def hardshrink(x: ArrayLike, lambd: float = 0.5) -> Any:
     >>> gg.nn.functional.hardshrink([-2.0, 0.25, 1.0])
     tensor([-2.,  0.,  1.])
     """
-    return F.where(F.abs(x) <= lambd, 0.0, as_tensor(x))
+    x = _real("hardshrink", x)
+    return F.where(F.abs(x) <= lambd, 0.0, x)
 
 
 def threshold(x: ArrayLike, threshold: float, value: float) -> Any:
@@ -91,7 +101,7 @@ def threshold(x: ArrayLike, threshold: float, value: float) -> Any:
     tensor([-3.,  2.])
     """
     x = as_tensor(x)
-    return F.where(x <= threshold, value, x)
+    return F.where(_real("threshold", x) <= threshold, value, x)
 
 
 # --- slopes -------------------------------------------------------------------------------------------------------
