@@ -1,0 +1,83 @@
+// What every kernel shares: dtypes, 16-byte vectors, and the launcher of elementwise functions.
+#pragma once
+
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+
+using index_t = long long;  // arrays may have more than 2^31 elements
+
+// --- dtypes -------------------------------------------------------------------------------------------------------------
+// Arrays hold T; arithmetic is done in Real<T>, which is float for the half types.
+
+template <class T> struct Arithmetic { using type = T; };
+template <> struct Arithmetic<__half> { using type = float; };
+template <> struct Arithmetic<__nv_bfloat16> { using type = float; };
+template <class T> using Real = typename Arithmetic<T>::type;
+
+__device__ inline float to_real(float x) { return x; }
+__device__ inline double to_real(double x) { return x; }
+__device__ inline float to_real(__half x) { return __half2float(x); }
+__device__ inline float to_real(__nv_bfloat16 x) { return __bfloat162float(x); }
+
+__device__ inline void set(float& out, float x) { out = x; }
+__device__ inline void set(double& out, double x) { out = x; }
+__device__ inline void set(__half& out, float x) { out = __float2half_rn(x); }
+__device__ inline void set(__nv_bfloat16& out, float x) { out = __float2bfloat16_rn(x); }
+
+// --- vectors ------------------------------------------------------------------------------------------------------------
+// A thread moves 16 bytes at a time where it can: N neighbours of an array, as numbers of type Real<T>.
+
+template <class T> constexpr int lanes = 16 / sizeof(T);
+
+template <class C, int N> struct Values {
+    C at[N];
+};
+
+template <class T, int N> struct alignas(N * sizeof(T) < 16 ? N * sizeof(T) : 16) Packed {
+    T at[N];
+};
+
+template <int N, class T> __device__ inline Values<Real<T>, N> load(const T* from) {
+    Packed<T, N> packed = *reinterpret_cast<const Packed<T, N>*>(from);
+    Values<Real<T>, N> values;
+#pragma unroll
+    for (int k = 0; k < N; ++k) values.at[k] = to_real(packed.at[k]);
+    return values;
+}
+
+template <int N, class T> __device__ inline void store(T* to, const Values<Real<T>, N>& values) {
+    Packed<T, N> packed;
+#pragma unroll
+    for (int k = 0; k < N; ++k) set(packed.at[k], values.at[k]);
+    *reinterpret_cast<Packed<T, N>*>(to) = packed;
+}
+
+// Whether 16 bytes may be moved at once through every one of these pointers.
+template <class... Pointers> __device__ inline bool aligned(Pointers... pointers) {
+    return ((reinterpret_cast<size_t>(pointers) | ...) & 15) == 0;
+}
+
+// --- elementwise --------------------------------------------------------------------------------------------------------
+
+// out[i] = function(in[i]...) for all i < n: a grid-stride loop over vectors of 16 bytes, and what is left one by one. All
+// goes one by one where an array does not start at a multiple of 16 bytes. `out` may be one of the inputs.
+template <class T, class Function, class... In>
+__device__ inline void elementwise(T* out, index_t n, Function function, const In*... in) {
+    constexpr int N = lanes<T>;
+    const index_t thread = blockIdx.x * static_cast<index_t>(blockDim.x) + threadIdx.x;
+    const index_t threads = gridDim.x * static_cast<index_t>(blockDim.x);
+    const auto on_vectors = [&](auto... x) {
+        Values<Real<T>, N> y;
+#pragma unroll
+        for (int k = 0; k < N; ++k) y.at[k] = function(x.at[k]...);
+        return y;
+    };
+    index_t done = 0;
+    if (aligned(out, in...)) {
+        done = n / N * N;
+#pragma unroll 1
+        for (index_t i = thread * N; i < done; i += threads * N) store<N>(out + i, on_vectors(load<N>(in + i)...));
+    }
+#pragma unroll 1
+    for (index_t i = done + thread; i < n; i += threads) set(out[i], function(to_real(in[i])...));
+}
