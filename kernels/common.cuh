@@ -45,11 +45,20 @@ template <int N, class T> __device__ inline Values<Real<T>, N> load(const T* fro
     return values;
 }
 
-template <int N, class T> __device__ inline void store(T* to, const Values<Real<T>, N>& values) {
+template <class T, int N> __device__ inline void store(T* to, const Values<Real<T>, N>& values) {
     Packed<T, N> packed;
 #pragma unroll
     for (int k = 0; k < N; ++k) set(packed.at[k], values.at[k]);
     *reinterpret_cast<Packed<T, N>*>(to) = packed;
+}
+
+// function(x[k]...) for each of N numbers.
+template <class Function, class C, int N, class... More>
+__device__ inline Values<C, N> each(Function function, const Values<C, N>& x, const More&... more) {
+    Values<C, N> y;
+#pragma unroll
+    for (int k = 0; k < N; ++k) y.at[k] = function(x.at[k], more.at[k]...);
+    return y;
 }
 
 // Whether 16 bytes may be moved at once through every one of these pointers.
@@ -57,27 +66,24 @@ template <class... Pointers> __device__ inline bool aligned(Pointers... pointers
     return ((reinterpret_cast<size_t>(pointers) | ...) & 15) == 0;
 }
 
-// --- elementwise --------------------------------------------------------------------------------------------------------
+// --- loops --------------------------------------------------------------------------------------------------------------
 
-// out[i] = function(in[i]...) for all i < n: a grid-stride loop over vectors of 16 bytes, and what is left one by one. All
-// goes one by one where an array does not start at a multiple of 16 bytes. `out` may be one of the inputs.
+// The elements i < n that fall to worker `first` of `step`: body(i, x...) with the values of each input from i on, 16 bytes at
+// a time if `vectors`, and what is left one by one. Not unrolled: many threads hide the latency, and fewer registers are used.
+template <class T, class Body, class... In>
+__device__ inline void for_range(index_t n, index_t first, index_t step, bool vectors, Body body, const In*... in) {
+    constexpr int N = lanes<T>;
+    const index_t whole = vectors ? n / N * N : 0;
+#pragma unroll 1
+    for (index_t i = first * N; i < whole; i += step * N) body(i, load<N>(in + i)...);
+#pragma unroll 1
+    for (index_t i = whole + first; i < n; i += step) body(i, load<1>(in + i)...);
+}
+
+// out[i] = function(in[i]...) for all i < n, over the whole grid. `out` may be one of the inputs.
 template <class T, class Function, class... In>
 __device__ inline void elementwise(T* out, index_t n, Function function, const In*... in) {
-    constexpr int N = lanes<T>;
     const index_t thread = blockIdx.x * static_cast<index_t>(blockDim.x) + threadIdx.x;
     const index_t threads = gridDim.x * static_cast<index_t>(blockDim.x);
-    const auto on_vectors = [&](auto... x) {
-        Values<Real<T>, N> y;
-#pragma unroll
-        for (int k = 0; k < N; ++k) y.at[k] = function(x.at[k]...);
-        return y;
-    };
-    index_t done = 0;
-    if (aligned(out, in...)) {
-        done = n / N * N;
-#pragma unroll 1
-        for (index_t i = thread * N; i < done; i += threads * N) store<N>(out + i, on_vectors(load<N>(in + i)...));
-    }
-#pragma unroll 1
-    for (index_t i = done + thread; i < n; i += threads) set(out[i], function(to_real(in[i])...));
+    for_range<T>(n, thread, threads, aligned(out, in...), [&](index_t i, auto... x) { store(out + i, each(function, x...)); }, in...);
 }

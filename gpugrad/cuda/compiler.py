@@ -56,10 +56,15 @@ def _instances(templates: Sequence[str], *choices: Iterable[str]) -> tuple[str, 
     return tuple(kernel_name(*names) for names in itertools.product(templates, *choices))
 
 
+_EVERY_FORM = ("Relu", "LeakyRelu", "HardTanh", "Gelu")
+"""Functors that stand for all in kernels that call any: gradient from the result or the input, 0 to 2 parameters."""
+
 KERNELS: dict[str, tuple[str, ...]] = {
     "activations": _instances(("activation_forward", "activation_backward"), ACTIVATIONS.values(), CTYPES.values()),
+    "bias_activation": _instances(("bias_activation_forward", "bias_activation_backward"), _EVERY_FORM, CTYPES.values()),
+    "reduce": _instances(("sum_rows", "sum_columns"), CTYPES.values()),
 }
-"""Every kernel of every file, as the name expressions of its instances."""
+"""Every kernel of every file, as the name expressions of the instances that are tested."""
 
 
 # --- sources ------------------------------------------------------------------------------------------------------

@@ -6,14 +6,25 @@ does and moves is said in its file in ``kernels/``.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy
 
 from ..errors import DTypeError, ShapeError, describe
 from .compiler import ACTIVATIONS, CTYPES, kernel_name, options, source
 
-__all__ = ["DEFAULTS", "Launcher", "activation", "activation_backward"]
+__all__ = [
+    "DEFAULTS",
+    "FROM_INPUT",
+    "Launcher",
+    "activation",
+    "activation_backward",
+    "bias_activation",
+    "bias_activation_backward",
+    "sum_columns",
+    "sum_rows",
+]
 
 DEFAULTS: dict[str, tuple[float, ...]] = {
     "leaky_relu": (0.01,),
@@ -38,14 +49,25 @@ class Launcher:
     Parameters
     ----------
     xp : module
-        CuPy, or what stands in for it: `RawModule` and `empty` are used.
+        CuPy, or what stands in for it: `RawModule`, `empty` and `zeros` are used.
     processors : int
         Multiprocessors of the device; launches are sized by it.
+    stream : callable
+        A name of the stream that is launched on. Kernels that count their blocks must not share counters between streams.
     """
 
-    def __init__(self, xp: Any, processors: int = 132) -> None:
-        self.xp, self.processors = xp, processors
+    def __init__(self, xp: Any, processors: int = 132, stream: Callable[[], Any] = lambda: None) -> None:
+        self.xp, self.processors, self._stream = xp, processors, stream
         self._functions: dict[tuple[str, str], Any] = {}
+        self._counters: dict[Any, Any] = {}
+
+    def counters(self, count: int) -> Any:
+        """At least so many zeros for a kernel to count its blocks in; each launch leaves them at zero."""
+        stream = self._stream()
+        found = self._counters.get(stream)
+        if found is None or found.size < count:
+            found = self._counters[stream] = self.xp.zeros(max(1024, 2 * count), numpy.uint32)
+        return found
 
     def function(self, file: str, kernel: str) -> Any:
         """The kernel of a file by its name expression; compiled when first asked for."""
@@ -126,3 +148,109 @@ def activation_backward(launch: Launcher, name: str, gradient: Any, saved: Any, 
         numbers = _activation_parameters(name, parameters, saved.dtype)
         launch("activations", kernel, grid, (_THREADS,), gradient, saved, out, numpy.int64(saved.size), *numbers)
     return out
+
+
+# --- columns of a matrix --------------------------------------------------------------------------------------------
+
+
+class _Tiles(NamedTuple):
+    """How columns.cuh divides a matrix: the launch, and room for what its blocks leave each other."""
+
+    grid: tuple[int, int]
+    block: tuple[int, int]
+    partials: Any
+    counters: Any
+
+
+def _tiles(launch: Launcher, x: Any, sums: int = 1) -> _Tiles:
+    """Tiles for the matrix `x`, of which `sums` sums over the rows are made: 512 bytes wide, and parts of the rows."""
+    rows, columns = x.shape
+    width = 16 // x.dtype.itemsize
+    threads = -(-columns // (width if columns % width == 0 else 1))
+    across = min(32, _power_of_2(threads))
+    down = _THREADS // across
+    tiles = -(-threads // across)
+    parts = max(1, min(-(-rows // (8 * down)), 8 * launch.processors // tiles, 1024))
+    if parts == 1:
+        return _Tiles((tiles, 1), (across, down), None, None)
+    partials = launch.xp.empty(parts * sums * columns, _real(x.dtype))
+    return _Tiles((tiles, parts), (across, down), partials, launch.counters(-(-columns // across)))
+
+
+def _power_of_2(n: int) -> int:
+    """The least power of 2 that is not below n."""
+    return 1 << max(n - 1, 0).bit_length()
+
+
+def _matrix(name: str, x: Any, **vectors: Any) -> tuple[numpy.int64, numpy.int64]:
+    if x.ndim != 2:
+        raise ShapeError(f"{name}: the CUDA kernel takes a matrix, got {describe(x)}; reshape it")
+    for vector_name, vector in vectors.items():
+        if vector.shape != x.shape[1:]:
+            raise ShapeError(f"{name}: {vector_name} must have shape {x.shape[1:]} for rows of {x.shape}, got {vector.shape}")
+    return numpy.int64(x.shape[0]), numpy.int64(x.shape[1])
+
+
+def bias_activation(launch: Launcher, name: str, x: Any, bias: Any, *parameters: float, out: Any = None) -> Any:
+    """``activation(x + bias)`` for the rows of a matrix; `out` may be `x`."""
+    out = launch.xp.empty(x.shape, x.dtype) if out is None else out
+    kernel = kernel_name("bias_activation_forward", ACTIVATIONS[name], _ctype(name, x, bias, out))
+    sizes = _matrix(name, x, bias=bias)
+    _same_shapes(name, x, out)
+    if x.size:
+        tiles = _tiles(launch, x)
+        numbers = _activation_parameters(name, parameters, x.dtype)
+        launch("bias_activation", kernel, tiles.grid, tiles.block, x, bias, out, *sizes, *numbers)
+    return out
+
+
+def bias_activation_backward(
+    launch: Launcher, name: str, gradient: Any, saved: Any, bias: Any, *parameters: float, out: Any = None
+) -> tuple[Any, Any]:
+    """The gradients of `x` and `bias`. `saved` is `x` for functions `FROM_INPUT`, else the result; `out` may be `gradient`."""
+    out = launch.xp.empty(saved.shape, saved.dtype) if out is None else out
+    kernel = kernel_name("bias_activation_backward", ACTIVATIONS[name], _ctype(name, gradient, saved, bias, out))
+    sizes = _matrix(name, saved, bias=bias)
+    _same_shapes(name, gradient, saved, out)
+    if saved.size == 0:
+        return out, launch.xp.zeros(bias.shape, bias.dtype)
+    bias_gradient = launch.xp.empty(bias.shape, bias.dtype)
+    tiles = _tiles(launch, saved)
+    numbers = _activation_parameters(name, parameters, saved.dtype)
+    arrays = gradient, saved, bias, out, bias_gradient, tiles.partials, tiles.counters
+    launch("bias_activation", kernel, tiles.grid, tiles.block, *arrays, *sizes, *numbers)
+    return out, bias_gradient
+
+
+# --- sums -----------------------------------------------------------------------------------------------------------
+
+
+def sum_columns(launch: Launcher, x: Any, scale: float = 1.0) -> Any:
+    """``scale * x.sum(axis=0)`` of a matrix."""
+    kernel, sizes = kernel_name("sum_columns", _ctype("sum", x)), _matrix("sum", x)
+    if x.size == 0:
+        return launch.xp.zeros(x.shape[1:], x.dtype)
+    out, tiles = launch.xp.empty(x.shape[1:], x.dtype), _tiles(launch, x)
+    launch("reduce", kernel, tiles.grid, tiles.block, x, out, tiles.partials, tiles.counters, *sizes, _real(x.dtype)(scale))
+    return out
+
+
+def sum_rows(launch: Launcher, x: Any, scale: float = 1.0) -> Any:
+    """``scale * x.sum(axis=1)`` of a matrix. A sum over all elements is that of a matrix of one row."""
+    kernel, sizes = kernel_name("sum_rows", _ctype("sum", x)), _matrix("sum", x)
+    if x.size == 0:
+        return launch.xp.zeros(x.shape[:1], x.dtype)
+    out, (rows, columns) = launch.xp.empty(x.shape[:1], x.dtype), x.shape
+    grid, block = _row_launch(launch, x)
+    parts = max(1, min(8 * launch.processors // rows, columns // (8 * _THREADS * 16 // x.dtype.itemsize)))
+    partials, counters = (None, None) if parts == 1 else (launch.xp.empty(rows * parts, _real(x.dtype)), launch.counters(rows))
+    launch("reduce", kernel, (*grid, parts), block, x, out, partials, counters, *sizes, _real(x.dtype)(scale))
+    return out
+
+
+def _row_launch(launch: Launcher, x: Any, most: int = 1024) -> tuple[tuple[int], tuple[int, int]]:
+    """A launch for rows.cuh: about two vectors of a row to a thread, and blocks of 128 threads or more."""
+    rows, columns = x.shape
+    across = min(most, _power_of_2(-(-columns * x.dtype.itemsize // 32)))
+    down = max(1, 128 // across)
+    return _cover(launch, rows, down), (across, down)
