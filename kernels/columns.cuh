@@ -7,16 +7,6 @@
 
 #include "common.cuh"
 
-// True in the block that comes last of `blocks`; it then sees what the others wrote. The counter is 0 before and after.
-__device__ inline bool comes_last(unsigned* counter, unsigned blocks) {
-    __shared__ bool last;
-    __threadfence();
-    __syncthreads();
-    if (threadIdx.x == 0 && threadIdx.y == 0) last = atomicInc(counter, blocks - 1) == blocks - 1;
-    __syncthreads();
-    return last;
-}
-
 // The sums over threadIdx.y, in the threads with threadIdx.y == 0.
 template <class C, int N> __device__ inline Values<C, N> sum_over_y(const Values<C, N>& value) {
     __shared__ C scratch[N][256];

@@ -87,3 +87,29 @@ __device__ inline void elementwise(T* out, index_t n, Function function, const I
     const index_t threads = gridDim.x * static_cast<index_t>(blockDim.x);
     for_range<T>(n, thread, threads, aligned(out, in...), [&](index_t i, auto... x) { store(out + i, each(function, x...)); }, in...);
 }
+
+// --- blocks -------------------------------------------------------------------------------------------------------------
+
+// True in the block that comes last of `blocks`; it then sees what the others wrote. The counter is 0 before and after.
+__device__ inline bool comes_last(unsigned* counter, unsigned blocks) {
+    __shared__ bool last;
+    __threadfence();
+    __syncthreads();
+    if (threadIdx.x == 0 && threadIdx.y == 0) last = atomicInc(counter, blocks - 1) == blocks - 1;
+    __syncthreads();
+    return last;
+}
+
+// The sum over all threads of a block, in each of them; their number is a power of 2.
+template <class C> __device__ inline C sum_block(C value) {
+    __shared__ C scratch[1024];
+    const int thread = threadIdx.y * blockDim.x + threadIdx.x;
+    __syncthreads();  // `scratch` may have been used before
+    scratch[thread] = value;
+    for (int half = blockDim.x * blockDim.y / 2; half > 0; half /= 2) {
+        __syncthreads();
+        if (thread < half) scratch[thread] += scratch[thread + half];
+    }
+    __syncthreads();
+    return scratch[0];
+}

@@ -9,7 +9,7 @@
 #include "rows.cuh"
 
 template <class T>
-__global__ void __launch_bounds__(256, 4)
+__global__ void __launch_bounds__(256, 3)
 sum_columns(const T* x, T* out, Real<T>* partials, unsigned* counters, index_t rows, index_t columns, Real<T> scale) {
     using C = Real<T>;
     T* const sums_to[1] = {out};
@@ -26,7 +26,7 @@ sum_columns(const T* x, T* out, Real<T>* partials, unsigned* counters, index_t r
 }
 
 template <class T>
-__global__ void __launch_bounds__(1024)
+__global__ void __launch_bounds__(256, 3)
 sum_rows(const T* x, T* out, Real<T>* partials, unsigned* counters, index_t rows, index_t columns, Real<T> scale) {
     using C = Real<T>;
     for_rows(rows, [&](index_t row) {

@@ -62,6 +62,12 @@ _EVERY_FORM = ("Relu", "LeakyRelu", "HardTanh", "Gelu")
 KERNELS: dict[str, tuple[str, ...]] = {
     "activations": _instances(("activation_forward", "activation_backward"), ACTIVATIONS.values(), CTYPES.values()),
     "bias_activation": _instances(("bias_activation_forward", "bias_activation_backward"), _EVERY_FORM, CTYPES.values()),
+    "softmax_cross_entropy": (
+        *_instances(("softmax_forward", "softmax_backward"), ("false", "true"), CTYPES.values()),
+        *_instances(("cross_entropy",), CTYPES.values(), ("int", "long long")),
+        *(kernel_name("cross_entropy", ctype, ctype) for ctype in CTYPES.values()),
+        *_instances(("mean_weight",), ("float", "double"), ("int", "long long")),
+    ),
     "reduce": _instances(("sum_rows", "sum_columns"), CTYPES.values()),
 }
 """Every kernel of every file, as the name expressions of the instances that are tested."""

@@ -22,6 +22,10 @@ __all__ = [
     "activation_backward",
     "bias_activation",
     "bias_activation_backward",
+    "cross_entropy",
+    "mean_weight",
+    "softmax",
+    "softmax_backward",
     "sum_columns",
     "sum_rows",
 ]
@@ -248,9 +252,101 @@ def sum_rows(launch: Launcher, x: Any, scale: float = 1.0) -> Any:
     return out
 
 
-def _row_launch(launch: Launcher, x: Any, most: int = 1024) -> tuple[tuple[int], tuple[int, int]]:
+def _row_launch(launch: Launcher, x: Any) -> tuple[tuple[int], tuple[int, int]]:
     """A launch for rows.cuh: about two vectors of a row to a thread, and blocks of 128 threads or more."""
     rows, columns = x.shape
-    across = min(most, _power_of_2(-(-columns * x.dtype.itemsize // 32)))
+    across = min(_THREADS, _power_of_2(-(-columns * x.dtype.itemsize // 32)))
     down = max(1, 128 // across)
     return _cover(launch, rows, down), (across, down)
+
+
+# --- softmax and cross-entropy --------------------------------------------------------------------------------------
+
+
+def softmax(launch: Launcher, x: Any, *, log: bool = False) -> Any:
+    """Softmax, or its logarithm, of each row of a matrix."""
+    kernel = kernel_name("softmax_forward", str(log).lower(), _ctype("softmax", x))
+    sizes, out = _matrix("softmax", x), launch.xp.empty(x.shape, x.dtype)
+    if x.size:
+        launch("softmax_cross_entropy", kernel, *_row_launch(launch, x), x, out, *sizes)
+    return out
+
+
+def softmax_backward(launch: Launcher, gradient: Any, y: Any, *, log: bool = False) -> Any:
+    """The gradient of `softmax` from its result `y`."""
+    kernel = kernel_name("softmax_backward", str(log).lower(), _ctype("softmax", gradient, y))
+    sizes, out = _matrix("softmax", y), launch.xp.empty(y.shape, y.dtype)
+    _same_shapes("softmax", gradient, y)
+    if y.size:
+        launch("softmax_cross_entropy", kernel, *_row_launch(launch, y), gradient, y, out, *sizes)
+    return out
+
+
+class CrossEntropy(NamedTuple):
+    """What `cross_entropy` found; None for what was not asked for."""
+
+    losses: Any
+    total: Any
+    gradient: Any
+
+
+def cross_entropy(
+    launch: Launcher,
+    x: Any,
+    target: Any,
+    *,
+    weights: Any = None,
+    scale: float = 1.0,
+    ignore_index: int = -100,
+    label_smoothing: float = 0.0,
+    losses: bool = False,
+    total: bool = False,
+    gradient: bool = False,
+) -> CrossEntropy:
+    """Cross-entropy of the softmax of each row of `x`, of a weighted sum over the rows, and the gradient of that sum.
+
+    Parameters
+    ----------
+    target : array
+        Class ids, of a signed integer dtype; or probabilities, of the shape and dtype of `x`.
+    weights : array, optional
+        A number for each row, or one for all, in float32 (float64 for float64 logits); ``scale`` alone if not given. The
+        mean's is `mean_weight`, or no array and ``scale=1/N`` where no id is ignored; in a backward they are cotangents.
+    losses, total, gradient : bool
+        What is wanted. Losses and total are in the dtype of the weights.
+
+    An id that is no class makes its loss, and its row of the gradient, nan.
+    """
+    name, real, xp = "cross_entropy", _real(x.dtype), launch.xp
+    sizes = _matrix(name, x)
+    by_class = target.dtype.kind == "i"
+    if by_class and (target.dtype.itemsize not in (4, 8) or not target.flags.c_contiguous):
+        raise DTypeError(f"{name}: class ids must be contiguous int32 or int64, got {describe(target)}")
+    if target.shape != (x.shape[:1] if by_class else x.shape):
+        raise ShapeError(f"{name}: logits {x.shape} take class ids {x.shape[:1]} or probabilities {x.shape}, got {target.shape}")
+    ctype = _ctype(name, x) if by_class else _ctype(name, x, target)
+    if weights is not None and (weights.dtype != real or weights.size not in (1, x.shape[0])):
+        raise DTypeError(f"{name}: weights must be {x.shape[0]} numbers or one of {numpy.dtype(real)}, got {describe(weights)}")
+    out = CrossEntropy(
+        xp.empty(x.shape[:1], real) if losses else None,
+        (xp.empty if x.size else xp.zeros)((), real) if total else None,
+        xp.empty(x.shape, x.dtype) if gradient else None,
+    )
+    if x.size:
+        grid, block = _row_launch(launch, x)
+        kernel = kernel_name(name, ctype, {4: "int", 8: "long long"}[target.dtype.itemsize] if by_class else ctype)
+        partials, counter = (xp.empty(grid, real), launch.counters(1)) if total else (None, None)
+        step = numpy.int64(weights is not None and weights.size > 1)
+        numbers = numpy.int64(ignore_index), real(label_smoothing), real(scale)
+        arrays = x, target, out.losses, out.gradient, out.total, weights, step, partials, counter
+        launch("softmax_cross_entropy", kernel, grid, block, *arrays, *sizes, *numbers)
+    return out
+
+
+def mean_weight(launch: Launcher, ids: Any, dtype: Any, ignore_index: int = -100) -> Any:
+    """1 / the number of class ids that are not ignored, as an array of one number; infinite where all are."""
+    out = launch.xp.empty((1,), dtype)
+    kernel = kernel_name("mean_weight", CTYPES[out.dtype.name], {4: "int", 8: "long long"}[ids.dtype.itemsize])
+    block = min(_THREADS, max(32, _power_of_2(ids.size)))
+    launch("softmax_cross_entropy", kernel, (1,), (block,), ids, out, numpy.int64(ids.size), numpy.int64(ignore_index))
+    return out

@@ -1,0 +1,125 @@
+"""Kernels over the rows of a matrix, on the CPU against float64: softmax and cross-entropy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cuda_cpu
+import numpy as np
+import pytest
+from kernel_cases import DTYPES, SHAPES, assert_close, dtype_of, launcher, matrix, needs_cpu_runner, run
+from scipy import special
+
+from gpugrad.cuda import kernels
+from gpugrad.errors import DTypeError, ShapeError
+
+pytestmark = needs_cpu_runner
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("log", [False, True])
+def test_softmax(log: bool, dtype: str) -> None:
+    function = special.log_softmax if log else special.softmax
+    for shape, offset in SHAPES:
+        x, g = matrix(shape, dtype, offset), matrix(shape, dtype, seed=1)
+        x *= 3
+        y = run(lambda: kernels.softmax(launcher(), x, log=log))  # noqa: B023
+        assert_close(y, function(x.astype(float), axis=1) if x.size else x, dtype, 40, abs(x.astype(float)) + 8 if log else 0)
+        gx = run(lambda: kernels.softmax_backward(launcher(), g, y, log=log))  # noqa: B023
+        saved, exact_g = y.astype(float), g.astype(float)
+        terms = exact_g if log else exact_g * saved
+        rest = np.exp(saved) if log else saved
+        expected = (exact_g if log else terms) - rest * terms.sum(axis=1, keepdims=True)
+        assert_close(
+            gx, expected, dtype, 8, 8 * (abs(exact_g) * (1 if log else saved) + rest * abs(terms).sum(axis=1, keepdims=True))
+        )
+
+
+def test_softmax_of_infinite_logits() -> None:
+    inf = np.inf
+    x = cuda_cpu.array(
+        [[-inf, 0, -inf, 0, 1000], [-inf] * 5, [1, 2, np.nan, 3, 4], [-inf, -inf, -inf, -inf, -3.4e38]], np.float32
+    )
+    y, log = (kernels.softmax(launcher(), x, log=log) for log in (False, True))
+    np.testing.assert_array_equal(y, [[0, 0, 0, 0, 1], [np.nan] * 5, [np.nan] * 5, [0, 0, 0, 0, 1]])
+    np.testing.assert_array_equal(log[0], [-inf, -1000, -inf, -1000, 0])
+
+
+def reference(x: Any, q: Any, w: Any) -> tuple[Any, Any]:
+    """Losses and the gradient of their weighted sum, in float64, for target weights q."""
+    logs = special.log_softmax(x, axis=1) if x.size else x
+    return -(q * logs).sum(axis=1), w[:, None] * (q.sum(axis=1, keepdims=True) * np.exp(logs) - q)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("smoothing", [0.0, 0.125])
+@pytest.mark.parametrize("target", ["int32", "int64", "probabilities"])
+def test_cross_entropy(target: str, smoothing: float, dtype: str) -> None:
+    real = np.float64 if dtype == "float64" else np.float32
+    for shape, offset in SHAPES:
+        rows, columns = shape
+        if columns == 0:
+            continue
+        rng = np.random.default_rng(shape)
+        x = matrix(shape, dtype, offset)
+        ids = rng.integers(0, columns, rows)
+        if target == "probabilities":
+            q = cuda_cpu.array(rng.dirichlet(np.ones(columns), rows).reshape(shape), dtype_of(dtype))
+            given, q = q, q.astype(float)
+        else:
+            given, q = cuda_cpu.array(ids, target), np.eye(columns)[ids]
+            given[1::3] = -1  # ignored
+            q[1::3] = 0
+        q = q * (1 - smoothing) + smoothing / columns
+        if target != "probabilities":
+            q[1::3] = 0
+        t = cuda_cpu.array(rng.uniform(0.5, 1.5, rows), real)
+        options = {"ignore_index": -1, "label_smoothing": smoothing, "scale": 0.5}
+        losses, slopes = reference(x.astype(float), q, 0.5 * t.astype(float))
+        spread = abs(x.astype(float)).max(axis=1, initial=1) + 8
+
+        def call(given: Any = given, x: Any = x, t: Any = t, options: Any = options, **wanted: bool) -> Any:
+            return run(lambda: kernels.cross_entropy(launcher(), x, given, weights=t, **options, **wanted))
+
+        got = call(losses=True, total=True, gradient=True)
+        kind = "float64" if dtype == "float64" else "float32"
+        assert_close(got.losses, losses, kind, 16, 8 * spread)
+        assert_close(got.total, (losses * 0.5 * t).sum(), kind, 16, 16 * abs(spread * t).sum())
+        assert_close(got.gradient, slopes, dtype, 16, 8 * t[:, None] * (q + 1 / columns))
+        assert_close(call(losses=True).losses, losses, kind, 16, 8 * spread)
+        assert call(gradient=True).gradient.tobytes() == got.gradient.tobytes()
+
+
+def test_mean_over_what_is_not_ignored() -> None:
+    x = matrix((1500, 10), "float32")
+    ids = cuda_cpu.array(np.random.default_rng(0).integers(-1, 10, 1500))
+    weight = run(lambda: kernels.mean_weight(launcher(), ids, np.float32, -1))
+    got = run(lambda: kernels.cross_entropy(launcher(), x, ids, weights=weight, ignore_index=-1, total=True, gradient=True))
+    kept = ids >= 0
+    losses, slopes = reference(x.astype(float)[kept], np.eye(10)[ids[kept]], np.full(kept.sum(), 1 / kept.sum()))
+    assert_close(got.total, losses.mean(), "float32", 16)
+    assert_close(got.gradient[kept], slopes, "float32", 16, 16 / kept.sum())
+    assert not got.gradient[~kept].any()
+    assert got.losses is None
+
+
+def test_hard_rows_of_cross_entropy() -> None:
+    """No overflow; masked logits cost nothing where no weight is on them; a class that does not exist is nan, not a number."""
+    inf = np.inf
+    x = cuda_cpu.array([[1000.0, 0, -1000], [-inf, 0, 0], [0, 0, 0], [0, 0, 0], [np.nan, 1, 2]], np.float32)
+    ids = cuda_cpu.array([1, 1, 3, -5, -100])
+    for gradient in (False, True):
+        got = kernels.cross_entropy(launcher(), x, ids, losses=True, gradient=gradient)
+        np.testing.assert_allclose(got.losses, [1000, np.log(2), np.nan, np.nan, 0], rtol=1e-6)
+    expected = [[1, -1, 0], [0, -0.5, 0.5], [np.nan] * 3, [np.nan] * 3, [0] * 3]
+    np.testing.assert_allclose(got.gradient, expected, atol=1e-7)
+
+
+def test_what_cross_entropy_does_not_take_is_refused() -> None:
+    x, ids = matrix((4, 3), "float32"), cuda_cpu.array([0, 1, 2, 0])
+    with pytest.raises(ShapeError, match=r"logits \(4, 3\) take class ids \(4,\) or probabilities \(4, 3\), got \(3,\)"):
+        kernels.cross_entropy(launcher(), x, ids[:3])
+    with pytest.raises(DTypeError, match="int32 or int64"):
+        kernels.cross_entropy(launcher(), x, ids.astype(np.int8))
+    with pytest.raises(DTypeError, match="weights must be 4 numbers or one of float32"):
+        kernels.cross_entropy(launcher(), x, ids, weights=cuda_cpu.array(np.ones(4)))
