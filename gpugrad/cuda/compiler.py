@@ -68,6 +68,10 @@ KERNELS: dict[str, tuple[str, ...]] = {
         *(kernel_name("cross_entropy", ctype, ctype) for ctype in CTYPES.values()),
         *_instances(("mean_weight",), ("float", "double"), ("int", "long long")),
     ),
+    "optimizers": (
+        *_instances(("sgd", "sgd_momentum"), CTYPES.values()),
+        *_instances(("adam",), CTYPES.values(), ("false", "true")),
+    ),
     "reduce": _instances(("sum_rows", "sum_columns"), CTYPES.values()),
 }
 """Every kernel of every file, as the name expressions of the instances that are tested."""

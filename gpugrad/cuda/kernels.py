@@ -6,7 +6,7 @@ does and moves is said in its file in ``kernels/``.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy
@@ -17,17 +17,23 @@ from .compiler import ACTIVATIONS, CTYPES, kernel_name, options, source
 __all__ = [
     "DEFAULTS",
     "FROM_INPUT",
+    "CrossEntropy",
     "Launcher",
+    "TensorTable",
     "activation",
     "activation_backward",
+    "adam",
     "bias_activation",
     "bias_activation_backward",
     "cross_entropy",
     "mean_weight",
+    "sgd",
+    "sgd_momentum",
     "softmax",
     "softmax_backward",
     "sum_columns",
     "sum_rows",
+    "tensor_table",
 ]
 
 DEFAULTS: dict[str, tuple[float, ...]] = {
@@ -110,7 +116,7 @@ def _same_shapes(name: str, *arrays: Any) -> None:
 
 def _real(dtype: Any) -> type[numpy.floating[Any]]:
     """What arithmetic on arrays of a dtype is done in, and so the type of a kernel's numbers."""
-    return numpy.float64 if dtype.name == "float64" else numpy.float32
+    return numpy.float64 if dtype == numpy.float64 else numpy.float32
 
 
 def _cover(launch: Launcher, work: int, per_block: int) -> tuple[int]:
@@ -350,3 +356,92 @@ def mean_weight(launch: Launcher, ids: Any, dtype: Any, ignore_index: int = -100
     block = min(_THREADS, max(32, _power_of_2(ids.size)))
     launch("softmax_cross_entropy", kernel, (1,), (block,), ids, out, numpy.int64(ids.size), numpy.int64(ignore_index))
     return out
+
+
+# --- optimisers -----------------------------------------------------------------------------------------------------
+
+_CHUNK = 4096  # as in optimizers.cu
+
+
+class TensorTable(NamedTuple):
+    """The arrays of an optimiser's step, as its kernels find them; valid while none of them moves."""
+
+    rows: Any
+    chunks: int
+    states: int
+    dtype: Any
+    arrays: Any
+
+
+def tensor_table(launch: Launcher, parameters: Sequence[Any], gradients: Sequence[Any], *states: Sequence[Any]) -> TensorTable:
+    """A table of parameters, their gradients and up to three states each, in device memory."""
+    arrays = [group for group in zip(parameters, gradients, *states, strict=True) if group[0].size]
+    rows, chunks = [], 0
+    for group in arrays:
+        _ctype("optimizer", arrays[0][0], *group)
+        _same_shapes("optimizer", *group)
+        addresses = [_address(array) for array in group]
+        rows.append([chunks, group[0].size, *addresses, *[0] * (5 - len(addresses))])
+        chunks += -(-group[0].size // _CHUNK)
+    table = numpy.array(rows, numpy.int64).reshape(-1, 7)
+    return TensorTable(launch.xp.asarray(table), chunks, len(states), arrays[0][0].dtype if arrays else None, arrays)
+
+
+def _address(array: Any) -> int:
+    interface = getattr(array, "__cuda_array_interface__", None) or array.__array_interface__
+    return int(interface["data"][0])
+
+
+def _step(
+    launch: Launcher, template: str, table: TensorTable, states: int, scalars: tuple[Any, ...], *numbers: Any, kind: str = ""
+) -> None:
+    if table.states != states:
+        raise ValueError(f"{template}: takes {states} states of each parameter, the table has {table.states}")
+    for scalar in scalars:
+        if scalar.dtype != numpy.float64 or scalar.size != 1:
+            raise DTypeError(f"{template}: the learning rate and step are float64 arrays of one number, got {describe(scalar)}")
+    if table.chunks:
+        kernel = kernel_name(template, CTYPES[table.dtype.name], *([kind] if kind else []))
+        arguments = table.rows, numpy.int64(table.rows.shape[0]), *scalars, *numbers
+        launch("optimizers", kernel, (table.chunks,), (_THREADS,), *arguments)
+
+
+def sgd(launch: Launcher, table: TensorTable, rate: Any, *, weight_decay: float = 0.0, maximize: bool = False) -> None:
+    """A step of gradient descent; `rate` is an array of one float64 on the device."""
+    _step(launch, "sgd", table, 0, (rate,), _real(table.dtype)(weight_decay), numpy.bool_(maximize))
+
+
+def sgd_momentum(
+    launch: Launcher,
+    table: TensorTable,
+    rate: Any,
+    step: Any,
+    *,
+    momentum: float,
+    dampening: float = 0.0,
+    weight_decay: float = 0.0,
+    nesterov: bool = False,
+    maximize: bool = False,
+) -> None:
+    """A step of gradient descent with momentum, whose buffers are the states; `step` counts the steps done before."""
+    numbers = map(_real(table.dtype), (momentum, dampening, weight_decay))
+    _step(launch, "sgd_momentum", table, 1, (rate, step), *numbers, numpy.bool_(nesterov), numpy.bool_(maximize))
+
+
+def adam(
+    launch: Launcher,
+    table: TensorTable,
+    rate: Any,
+    step: Any,
+    *,
+    betas: tuple[float, float] = (0.9, 0.999),
+    eps: float = 1e-8,
+    weight_decay: float = 0.0,
+    decoupled: bool = False,
+    maximize: bool = False,
+) -> None:
+    """A step of Adam (AdamW if `decoupled`), whose moments are the states; with a third state, of AMSGrad."""
+    amsgrad = table.states == 3
+    numbers = *map(numpy.float64, betas), *map(_real(table.dtype), (eps, weight_decay))
+    flags = numpy.bool_(decoupled), numpy.bool_(maximize)
+    _step(launch, "adam", table, 3 if amsgrad else 2, (rate, step), *numbers, *flags, kind=str(amsgrad).lower())

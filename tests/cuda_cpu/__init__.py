@@ -78,6 +78,9 @@ def array(values: Any, dtype: Any = None, *, offset: int = 0) -> np.ndarray:
     return out
 
 
+asarray = array
+
+
 def zeros(shape: int | tuple[int, ...], dtype: Any = np.float32) -> np.ndarray:
     out = empty(shape, dtype)
     out[...] = 0
@@ -141,6 +144,7 @@ def build(code: str, kernels: Sequence[str]) -> Path:
 _POINTEES = {
     "f": "float32", "d": "float64", "6__half": "float16", "13__nv_bfloat16": "bfloat16",
     "x": "int64", "y": "uint64", "i": "int32", "j": "uint32", "b": "bool",
+    "6Tensor": "int64",
 }  # fmt: skip
 
 
