@@ -37,7 +37,7 @@ template <int N, class Start> __device__ inline void for_columns(index_t rows, i
     }
 }
 
-// out[k][column] = scale * the sum over all rows, for K sums at once: visitor(row, sums) adds the N columns of sum k to
+// out[k][column] = scale * the sum over all rows, for K sums at once, none where out[k] is null: visitor(row, sums) adds the N columns of sum k to
 // sums.at[k * N ...]. `partials` has room for gridDim.y * K * columns numbers, `counters` for the tiles of columns; where
 // gridDim.y is 1, neither is used.
 template <int N, int K, class T, class Start>
@@ -70,7 +70,8 @@ __device__ inline void column_sums(index_t rows, index_t columns, Real<T> scale,
         }
         if (inside && threadIdx.y == 0) {
 #pragma unroll
-            for (int k = 0; k < K * N; ++k) set(out[k / N][column + k % N], scale * sums.at[k]);
+            for (int k = 0; k < K * N; ++k)
+                if (out[k / N]) set(out[k / N][column + k % N], scale * sums.at[k]);
         }
     }
 }

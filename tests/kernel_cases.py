@@ -9,7 +9,7 @@ import cuda_cpu
 import numpy as np
 import pytest
 
-from gpugrad.cuda.kernels import Launcher
+from gpugrad.cuda.launcher import Launcher
 
 needs_cpu_runner = pytest.mark.skipif(cuda_cpu.missing() is not None, reason=str(cuda_cpu.missing()))
 

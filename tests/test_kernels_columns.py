@@ -11,6 +11,7 @@ from kernel_cases import DTYPES, EPS, SHAPES, assert_close, launcher, matrix, ne
 from test_kernels_elementwise import PARAMETERS, REFERENCES
 
 from gpugrad.cuda import kernels
+from gpugrad.cuda.launcher import Launcher
 from gpugrad.errors import ShapeError
 
 pytestmark = needs_cpu_runner
@@ -50,7 +51,7 @@ def test_sums(dtype: str) -> None:
 
 def test_sums_have_the_same_bits_in_every_run() -> None:
     x = matrix((3000, 33), "float32", 0)
-    one, many = (kernels.Launcher(cuda_cpu, processors=n) for n in (1, 132))
+    one, many = (Launcher(cuda_cpu, processors=n) for n in (1, 132))
     for call in (kernels.sum_columns, kernels.sum_rows):
         first = run(lambda: call(many, x))  # noqa: B023
         for _ in range(3):

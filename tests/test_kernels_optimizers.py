@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from kernel_cases import DTYPES, assert_close, dtype_of, launcher, needs_cpu_runner, run
 
-from gpugrad.cuda import kernels
+from gpugrad.cuda import optimizers
 from gpugrad.errors import DTypeError, ShapeError
 from gpugrad.op import registry
 
@@ -22,18 +22,18 @@ BETAS = {"betas": (0.75, 0.875)}
 
 def sgd(*args: Any, **options: Any) -> None:
     launch, table, rate, _ = args
-    kernels.sgd(launch, table, rate, **options)
+    optimizers.sgd(launch, table, rate, **options)
 
 
 CASES: dict[str, tuple[str, Callable[..., None], int, dict[str, Any]]] = {
     "sgd": ("sgd_", sgd, 0, {}),
     "sgd, decay": ("sgd_", sgd, 0, DECAYED),
-    "momentum": ("sgd_momentum_", kernels.sgd_momentum, 1, {"momentum": 0.5, "dampening": 0.25, **DECAYED}),
-    "nesterov": ("sgd_momentum_", kernels.sgd_momentum, 1, {"momentum": 0.5, "nesterov": True}),
-    "adam": ("adam_", kernels.adam, 2, BETAS),
-    "adam, decay": ("adam_", kernels.adam, 2, {**BETAS, **DECAYED, "eps": 0.125}),
-    "adamw": ("adam_", kernels.adam, 2, {**BETAS, **DECAYED, "decoupled": True}),
-    "amsgrad": ("amsgrad_", kernels.adam, 3, {**BETAS, "weight_decay": 0.125}),
+    "momentum": ("sgd_momentum_", optimizers.sgd_momentum, 1, {"momentum": 0.5, "dampening": 0.25, **DECAYED}),
+    "nesterov": ("sgd_momentum_", optimizers.sgd_momentum, 1, {"momentum": 0.5, "nesterov": True}),
+    "adam": ("adam_", optimizers.adam, 2, BETAS),
+    "adam, decay": ("adam_", optimizers.adam, 2, {**BETAS, **DECAYED, "eps": 0.125}),
+    "adamw": ("adam_", optimizers.adam, 2, {**BETAS, **DECAYED, "decoupled": True}),
+    "amsgrad": ("amsgrad_", optimizers.adam, 3, {**BETAS, "weight_decay": 0.125}),
 }
 """The op on the CPU, the kernel, the states of a parameter, options."""
 
@@ -55,7 +55,7 @@ def test_steps(name: str, dtype: str, step: int) -> None:
     def stepped() -> tuple[Any, ...]:
         groups = [[cuda_cpu.array(a, offset=o) for a, o in zip(group, offsets, strict=True)] for group in rounded]
         launch = launcher()
-        call(launch, kernels.tensor_table(launch, *groups), *((rate, count)), **options)
+        call(launch, optimizers.tensor_table(launch, *groups), *((rate, count)), **options)
         return tuple(a for group in groups for a in group)
 
     got = run(stepped)
@@ -70,20 +70,20 @@ def test_a_tensor_is_changed_by_nobody_else() -> None:
     """The gradients stay, and so does what is not in the table."""
     p, g = (cuda_cpu.array(np.ones(100, np.float32)) for _ in range(2))
     rate = cuda_cpu.array(np.array(0.5))
-    kernels.sgd(launcher(), kernels.tensor_table(launcher(), [p[:90]], [g[:90]]), rate)
+    optimizers.sgd(launcher(), optimizers.tensor_table(launcher(), [p[:90]], [g[:90]]), rate)
     assert p.tolist() == [0.5] * 90 + [1] * 10
     assert (g == 1).all()
 
 
 def test_what_the_optimisers_do_not_take_is_refused() -> None:
     launch, p, rate = launcher(), cuda_cpu.array(np.ones(4, np.float32)), cuda_cpu.array(np.array(0.5))
-    table = kernels.tensor_table(launch, [p], [p])
+    table = optimizers.tensor_table(launch, [p], [p])
     with pytest.raises(ValueError, match="adam: takes 2 states of each parameter, the table has 0"):
-        kernels.adam(launch, table, rate, rate)
+        optimizers.adam(launch, table, rate, rate)
     with pytest.raises(DTypeError, match="float64 arrays of one number"):
-        kernels.sgd(launch, table, p)
+        optimizers.sgd(launch, table, p)
     with pytest.raises(DTypeError, match="one dtype"):
-        kernels.tensor_table(launch, [p], [p.astype(float)])
+        optimizers.tensor_table(launch, [p], [p.astype(float)])
     with pytest.raises(ShapeError, match="shapes differ"):
-        kernels.tensor_table(launch, [p], [p[:3]])
-    kernels.sgd(launch, kernels.tensor_table(launch, [], []), rate)
+        optimizers.tensor_table(launch, [p], [p[:3]])
+    optimizers.sgd(launch, optimizers.tensor_table(launch, [], []), rate)

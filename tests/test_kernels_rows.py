@@ -1,4 +1,4 @@
-"""Kernels over the rows of a matrix, on the CPU against float64: softmax and cross-entropy."""
+"""Kernels over the rows of a matrix, on the CPU against float64: softmax, cross-entropy, normalisation."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import cuda_cpu
 import numpy as np
 import pytest
-from kernel_cases import DTYPES, SHAPES, assert_close, dtype_of, launcher, matrix, needs_cpu_runner, run
+from kernel_cases import DTYPES, EPS, SHAPES, assert_close, dtype_of, launcher, matrix, needs_cpu_runner, run
 from scipy import special
 
 from gpugrad.cuda import kernels
@@ -123,3 +123,56 @@ def test_what_cross_entropy_does_not_take_is_refused() -> None:
         kernels.cross_entropy(launcher(), x, ids.astype(np.int8))
     with pytest.raises(DTypeError, match="weights must be 4 numbers or one of float32"):
         kernels.cross_entropy(launcher(), x, ids, weights=cuda_cpu.array(np.ones(4)))
+
+
+# --- normalisation --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("affine", [True, False])
+@pytest.mark.parametrize("centered", [True, False])
+def test_norm(centered: bool, affine: bool, dtype: str) -> None:
+    eps = 1e-3
+    for shape, offset in SHAPES:
+        x, g = matrix(shape, dtype, offset), matrix(shape, dtype, seed=1)
+        x += 3
+        weight, bias = (matrix(shape[1:], dtype, seed=s) if affine else None for s in (2, 3))
+        bias = bias if centered else None
+        got = run(lambda: kernels.norm(launcher(), x, weight, bias, eps=eps, centered=centered))  # noqa: B023
+        if 0 in shape:
+            assert got.y.shape == shape
+            continue
+        exact, t = x.astype(float), g.astype(float)
+        w, b = (0.0 if v is None and k else 1.0 if v is None else v.astype(float) for k, v in enumerate((weight, bias)))
+        mean = exact.mean(axis=1, keepdims=True) * centered
+        r = 1 / np.sqrt(((exact - mean) ** 2).mean(axis=1, keepdims=True) + eps)
+        h = (exact - mean) * r
+        real = "float64" if dtype == "float64" else "float32"
+        carried = EPS[real] / EPS[dtype] * 64 * r * (abs(exact).max() + 1)  # from the mean into the rest
+        assert_close(got.y, h * w + b, dtype, 4, 4 * abs(h * w) + 4 * abs(b) + carried * abs(w))
+        assert_close(got.scales, r[:, 0], real, 64)
+        if centered:
+            assert_close(got.means, mean[:, 0], real, 64)
+        gx = run(lambda: kernels.norm_backward(launcher(), g, x, weight, got.means, got.scales))  # noqa: B023
+        k = t * w
+        expected = r * (k - centered * k.mean(axis=1, keepdims=True) - h * (k * h).mean(axis=1, keepdims=True))
+        assert_close(gx, expected, dtype, 8, (carried + 8) * r * (abs(k) + abs(h)) * (abs(k).max() + 1))
+        gw, gb = run(
+            lambda: kernels.norm_backward_parameters(launcher(), g, x, got.means, got.scales, bias=centered)  # noqa: B023
+        )
+        assert_close(gw, (t * h).sum(axis=0), dtype, 4, ((8 + carried) * abs(t) * (abs(h) + 1)).sum(axis=0))
+        if centered:
+            assert_close(gb, t.sum(axis=0), dtype, 4, 8 * abs(t).sum(axis=0))
+        else:
+            assert gb is None
+
+
+def test_norm_far_from_zero() -> None:
+    """A mean a thousand times the deviation leaves the variance its digits."""
+    x = matrix((4, 1000), "float32")
+    x += 1000
+    exact = x.astype(float)
+    expected = (exact - exact.mean(axis=1, keepdims=True)) / exact.std(axis=1, keepdims=True)
+    got = kernels.norm(launcher(), x, eps=0.0)
+    assert_close(got.y, expected, "float32", 16, 8 * 1000)
+    np.testing.assert_allclose(got.scales, 1 / exact.std(axis=1), rtol=1e-6)

@@ -68,6 +68,7 @@ KERNELS: dict[str, tuple[str, ...]] = {
         *(kernel_name("cross_entropy", ctype, ctype) for ctype in CTYPES.values()),
         *_instances(("mean_weight",), ("float", "double"), ("int", "long long")),
     ),
+    "layer_norm": _instances(("norm_forward", "norm_backward", "norm_backward_parameters"), ("false", "true"), CTYPES.values()),
     "optimizers": (
         *_instances(("sgd", "sgd_momentum"), CTYPES.values()),
         *_instances(("adam",), CTYPES.values(), ("false", "true")),
