@@ -68,6 +68,11 @@ KERNELS: dict[str, tuple[str, ...]] = {
         *(kernel_name("cross_entropy", ctype, ctype) for ctype in CTYPES.values()),
         *_instances(("mean_weight",), ("float", "double"), ("int", "long long")),
     ),
+    "dropout": (
+        *_instances(("dropout",), CTYPES.values()),
+        *_instances(("bias_activation_dropout_forward", "bias_activation_dropout_backward"), _EVERY_FORM, CTYPES.values()),
+        "philox_advance",
+    ),
     "layer_norm": _instances(("norm_forward", "norm_backward", "norm_backward_parameters"), ("false", "true"), CTYPES.values()),
     "optimizers": (
         *_instances(("sgd", "sgd_momentum"), CTYPES.values()),

@@ -23,11 +23,16 @@ __all__ = [
     "activation_backward",
     "bias_activation",
     "bias_activation_backward",
+    "bias_activation_dropout",
+    "bias_activation_dropout_backward",
     "cross_entropy",
+    "dropout",
     "mean_weight",
     "norm",
     "norm_backward",
     "norm_backward_parameters",
+    "philox_advance",
+    "philox_state",
     "softmax",
     "softmax_backward",
     "sum_columns",
@@ -295,3 +300,71 @@ def norm_backward_parameters(
         arrays = gradient, x, means, scales, weights, biases, tiles.partials, tiles.counters
         launch("layer_norm", kernel, tiles.grid, tiles.block, *arrays, *sizes)
     return weights, biases
+
+
+# --- dropout --------------------------------------------------------------------------------------------------------
+
+
+def philox_state(generator: numpy.random.Generator) -> Any:
+    """The state of a NumPy Philox generator as the kernels take it, to be copied to the device.
+
+    The generator must stand between two blocks of 4 words, as a fresh one does.
+    """
+    state = generator.bit_generator.state
+    if state["bit_generator"] != "Philox" or state["buffer_pos"] != 4 or state["has_uint32"]:
+        raise ValueError("dropout: the generator must be a numpy.random.Philox between two blocks, such as a fresh one")
+    return numpy.concatenate([state["state"]["counter"], state["state"]["key"]]).astype(numpy.uint64)
+
+
+def _drop_numbers(p: float, dtype: Any) -> tuple[Any, Any]:
+    if not 0 <= p <= 1:
+        raise ValueError(f"dropout: p must be in [0, 1], got {p}")
+    return numpy.float32(p), real_of(dtype)(0.0 if p == 1 else 1 / (1 - p))
+
+
+def dropout(launch: Launcher, x: Any, state: Any, p: float, *, out: Any = None) -> Any:
+    """``x / (1 - p)`` where ``generator.random(x.shape, dtype="float32") >= p``, else 0; its backward, of the gradient."""
+    out = launch.xp.empty(x.shape, x.dtype) if out is None else out
+    kernel = kernel_name("dropout", ctype_of("dropout", x, out))
+    same_shapes("dropout", x, out)
+    numbers = _drop_numbers(p, x.dtype)
+    if x.size:
+        launch("dropout", kernel, cover(launch, x.size, THREADS * 8), (THREADS,), x, out, numpy.int64(x.size), state, *numbers)
+    return out
+
+
+def bias_activation_dropout(
+    launch: Launcher, name: str, x: Any, bias: Any, state: Any, p: float, *parameters: float, out: Any = None
+) -> Any:
+    """`dropout` of `bias_activation`, in one pass."""
+    out = launch.xp.empty(x.shape, x.dtype) if out is None else out
+    kernel = kernel_name("bias_activation_dropout_forward", ACTIVATIONS[name], ctype_of(name, x, bias, out))
+    sizes = matrix_sizes(name, x, bias=bias)
+    same_shapes(name, x, out)
+    numbers = *_activation_parameters(name, parameters, x.dtype), state, *_drop_numbers(p, x.dtype)
+    if x.size:
+        tiles = tiles_of(launch, x, width=8)
+        launch("dropout", kernel, tiles.grid, tiles.block, x, bias, out, *sizes, *numbers)
+    return out
+
+
+def bias_activation_dropout_backward(
+    launch: Launcher, name: str, gradient: Any, x: Any, bias: Any, state: Any, p: float, *parameters: float, out: Any = None
+) -> tuple[Any, Any]:
+    """The gradients of `x` and `bias`, from its input and the state that the forward had."""
+    out = launch.xp.empty(x.shape, x.dtype) if out is None else out
+    kernel = kernel_name("bias_activation_dropout_backward", ACTIVATIONS[name], ctype_of(name, gradient, x, bias, out))
+    sizes = matrix_sizes(name, x, bias=bias)
+    same_shapes(name, gradient, x, out)
+    numbers = *_activation_parameters(name, parameters, x.dtype), state, *_drop_numbers(p, x.dtype)
+    if x.size == 0:
+        return out, launch.xp.zeros(bias.shape, bias.dtype)
+    bias_gradient, tiles = launch.xp.empty(bias.shape, bias.dtype), tiles_of(launch, x, width=8)
+    arrays = gradient, x, bias, out, bias_gradient, tiles.partials, tiles.counters
+    launch("dropout", kernel, tiles.grid, tiles.block, *arrays, *sizes, *numbers)
+    return out, bias_gradient
+
+
+def philox_advance(launch: Launcher, state: Any, drawn: int) -> None:
+    """Move a state on the device past the blocks of `drawn` numbers of float32."""
+    launch("dropout", "philox_advance", (1,), (1,), state, numpy.int64(-(-drawn // 8)))

@@ -112,10 +112,10 @@ class Tiles(NamedTuple):
     counters: Any
 
 
-def tiles_of(launch: Launcher, x: Any, sums: int = 1) -> Tiles:
-    """Tiles for the matrix `x`, of which `sums` sums over the rows are made: 512 bytes wide, and parts of the rows."""
+def tiles_of(launch: Launcher, x: Any, sums: int = 1, width: int = 0) -> Tiles:
+    """Tiles for the matrix `x`, of which `sums` sums over the rows are made, `width` columns to a thread, by default 16 bytes."""
     rows, columns = x.shape
-    width = 16 // x.dtype.itemsize
+    width = width or 16 // x.dtype.itemsize
     threads = -(-columns // (width if columns % width == 0 else 1))
     across = min(32, power_of_2(threads))
     down = THREADS // across

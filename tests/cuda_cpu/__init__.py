@@ -144,7 +144,7 @@ def build(code: str, kernels: Sequence[str]) -> Path:
 _POINTEES = {
     "f": "float32", "d": "float64", "6__half": "float16", "13__nv_bfloat16": "bfloat16",
     "x": "int64", "y": "uint64", "i": "int32", "j": "uint32", "b": "bool",
-    "6Tensor": "int64",
+    "6Tensor": "int64", "11PhiloxState": "uint64",
 }  # fmt: skip
 
 
