@@ -100,16 +100,15 @@ __device__ inline bool comes_last(unsigned* counter, unsigned blocks) {
     return last;
 }
 
-// The sum over all threads of a block, in each of them; their number is a power of 2.
+// The sum over all threads of a block, whose number is a power of 2, in the first of them. Between two calls in one kernel
+// there must be a barrier.
 template <class C> __device__ inline C sum_block(C value) {
     __shared__ C scratch[1024];
     const int thread = threadIdx.y * blockDim.x + threadIdx.x;
-    __syncthreads();  // `scratch` may have been used before
     scratch[thread] = value;
     for (int half = blockDim.x * blockDim.y / 2; half > 0; half /= 2) {
         __syncthreads();
         if (thread < half) scratch[thread] += scratch[thread + half];
     }
-    __syncthreads();
-    return scratch[0];
+    return scratch[thread];
 }

@@ -26,7 +26,10 @@ from gpugrad.cuda import compiler
 
 HERE = Path(__file__).parent
 SCHEDULES = ("round-robin", "round-robin, reverse", "greedy", "greedy, reverse")
-_FLAGS = ("-std=c++17", "-O1", "-fPIC", "-U_FORTIFY_SOURCE", "-fno-exceptions", "-w", "-fsanitize=alignment,bounds")
+_FLAGS = (
+    *("-std=c++17", "-O1", "-fPIC", "-U_FORTIFY_SOURCE", "-fno-exceptions", "-w", "-fsanitize=alignment,bounds"),
+    *("-fvisibility=hidden", "-fno-gnu-unique"),  # or two libraries would share the statics of a template, shared memory too
+)
 _GUARD = 256
 _schedule = [0]
 _guarded: dict[int, tuple[weakref.ref[np.ndarray], int, int]] = {}

@@ -36,7 +36,7 @@
 #define __global__
 #define __device__
 #define __host__
-#define __shared__ static thread_local  // so that all of it is one block of memory, which `poison` finds
+#define __shared__ static thread_local __attribute__((used))  // in one piece of memory, for `poison`; its values are not foreseen
 #define __constant__ static
 #define __forceinline__ inline
 #define __launch_bounds__(...)
@@ -402,15 +402,16 @@ struct AnyPlace {
 
 // --- what Python calls; CUDA_CPU_TABLE is defined after the kernels ---
 
-#define CUDA_CPU_TABLE(...)                                                                                        \
-    static const std::vector<cuda_cpu::Entry> cuda_cpu_table = {__VA_ARGS__};                                      \
-    extern "C" const char* cuda_cpu_type(int kernel, int argument) {                                               \
-        const auto& types = cuda_cpu_table[kernel].types;                                                          \
-        return argument < int(types.size()) ? types[argument] : nullptr;                                           \
-    }                                                                                                              \
-    extern "C" const char* cuda_cpu_launch(int kernel, const unsigned* grid, const unsigned* block, size_t shared, \
-                                           void** arguments, int schedule) {                                       \
-        return cuda_cpu::launch(cuda_cpu_table[kernel], grid, block, shared, arguments, schedule);                 \
+#define CUDA_CPU_EXPORT extern "C" __attribute__((visibility("default")))
+#define CUDA_CPU_TABLE(...)                                                                                                 \
+    static const std::vector<cuda_cpu::Entry> cuda_cpu_table = {__VA_ARGS__};                                               \
+    CUDA_CPU_EXPORT const char* cuda_cpu_type(int kernel, int argument) {                                                   \
+        const auto& types = cuda_cpu_table[kernel].types;                                                                   \
+        return argument < int(types.size()) ? types[argument] : nullptr;                                                    \
+    }                                                                                                                       \
+    CUDA_CPU_EXPORT const char* cuda_cpu_launch(int kernel, const unsigned* grid, const unsigned* block, size_t shared,     \
+                                                void** arguments, int schedule) {                                           \
+        return cuda_cpu::launch(cuda_cpu_table[kernel], grid, block, shared, arguments, schedule);                          \
     }
 
 namespace cuda_cpu {
