@@ -39,15 +39,18 @@ def test_no_kernel_is_left_out() -> None:
 @pytest.mark.parametrize("arch", ARCHITECTURES)
 @pytest.mark.parametrize("file", FILES)
 def test_compiles_without_spills(file: str, arch: str) -> None:
-    compiled = compiler.compile_file(file, arch)
-    assert len(compiled.symbols) == len(set(compiled.symbols.values())) == len(compiler.KERNELS[file])
+    kernels = compiler.KERNELS[file]
+    if file == "activations" and arch != "sm_90":  # 20 functions in each direction: all dtypes for one architecture only
+        kernels = tuple(name for name in kernels if "float>" in name or "Relu" in name)
+    compiled = compiler.compile_file(file, arch, kernels)
+    assert len(compiled.symbols) == len(set(compiled.symbols.values())) == len(kernels)
     assert "warning" not in compiled.log
     if arch.startswith("compute_"):
         assert b".target " + arch.replace("compute", "sm").encode() in compiled.image
         return
     assert compiled.image.startswith(b"\x7fELF")
     entries = compiled.log.split("Compiling entry function")[1:]
-    assert len(entries) == len(compiler.KERNELS[file])
+    assert len(entries) == len(kernels)
     names = {symbol: kernel for kernel, symbol in compiled.symbols.items()}
     for entry in entries:
         kernel = names[entry.split("'")[1]]

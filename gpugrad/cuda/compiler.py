@@ -70,7 +70,9 @@ KERNELS: dict[str, tuple[str, ...]] = {
     ),
     "dropout": (
         *_instances(("dropout",), CTYPES.values()),
-        *_instances(("bias_activation_dropout_forward", "bias_activation_dropout_backward"), _EVERY_FORM, CTYPES.values()),
+        *_instances(
+            ("bias_activation_dropout_forward", "bias_activation_dropout_backward"), ("HardTanh", "Gelu"), CTYPES.values()
+        ),
         "philox_advance",
     ),
     "layer_norm": _instances(("norm_forward", "norm_backward", "norm_backward_parameters"), ("false", "true"), CTYPES.values()),

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import hashlib
-import os
 import re
 import shutil
 import subprocess
@@ -105,8 +104,11 @@ def _check_guards(kernel: str) -> None:
 
 
 def _folder() -> Path:
-    path = Path(os.environ.get("GPUGRAD_TEST_CACHE", Path(tempfile.gettempdir()) / f"gpugrad-cuda-cpu-{os.getuid()}"))
-    path.mkdir(mode=0o700, exist_ok=True)
+    """Where builds are kept, for later runs too; the latest hundred."""
+    path = HERE.parent.parent / "build" / "cuda_cpu"
+    path.mkdir(parents=True, exist_ok=True)
+    for old in sorted(path.glob("*.so"), key=lambda file: file.stat().st_mtime)[:-100]:
+        old.unlink(missing_ok=True)
     return path
 
 
