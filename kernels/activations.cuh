@@ -113,11 +113,12 @@ struct LogSigmoid : FromOutput<0> {
     FUNCTION backward(C g, C y) { return g * -expm1(y); }
 };
 
-struct Softsign : FromOutput<0> {
+// Its gradient, (1 - |y|)^2, would lose its digits as y nears 1: from the input.
+struct Softsign : FromInput<0> {
     FUNCTION forward(C x) { return x / (1 + absolute(x)); }
-    FUNCTION backward(C g, C y) {
-        const C rest = 1 - absolute(y);
-        return g * (rest * rest);
+    FUNCTION backward(C g, C x) {
+        const C slope = 1 / (1 + absolute(x));
+        return g * (slope * slope);
     }
 };
 

@@ -13,8 +13,8 @@ struct PhiloxState {
     word_t counter[4], key[2];
 };
 
-// Block number `block` after the state, as 8 words of 32 bits in the order in which NumPy hands them out.
-__device__ inline Values<unsigned, 8> philox(const PhiloxState& state, word_t block) {
+// Block number `block` after the state.
+__device__ inline Values<word_t, 4> philox(const PhiloxState& state, word_t block) {
     word_t c0 = state.counter[0], c1 = state.counter[1], c2 = state.counter[2], c3 = state.counter[3];
     word_t k0 = state.key[0], k1 = state.key[1];
     c0 += block + 1;
@@ -30,26 +30,37 @@ __device__ inline Values<unsigned, 8> philox(const PhiloxState& state, word_t bl
         k0 += 0x9E3779B97F4A7C15;
         k1 += 0xBB67AE8584CAA73B;
     }
-    const word_t words[4] = {c0, c1, c2, c3};
-    Values<unsigned, 8> halves;
-#pragma unroll
-    for (int k = 0; k < 8; ++k) halves.at[k] = static_cast<unsigned>(words[k / 2] >> 32 * (k % 2));
-    return halves;
+    return {c0, c1, c2, c3};
 }
 
-// The words for N elements from `index` on: 8 from a multiple of 8, or 1 from anywhere.
-template <int N> __device__ inline Values<unsigned, N> philox_at(const PhiloxState& state, index_t index) {
-    static_assert(N == 8 || N == 1, "a block is 8 words");
-    const Values<unsigned, 8> words = philox(state, index / 8);
-    if constexpr (N == 8) {
-        return words;
-    } else {
-        unsigned chosen = words.at[0];
+// The numbers in [0, 1) that NumPy makes of a block: 8 of float, by 24 bits of half a word each, the lower half first; or 4 of
+// double, by 53 bits of a word.
+template <class C> constexpr int draws = sizeof(C) == 8 ? 4 : 8;
+
+__device__ inline Values<float, 8> uniforms(const Values<word_t, 4>& words, float) {
+    Values<float, 8> numbers;
 #pragma unroll
-        for (int k = 1; k < 8; ++k) chosen = index % 8 == k ? words.at[k] : chosen;  // not indexed: that would need memory
+    for (int k = 0; k < 8; ++k)
+        numbers.at[k] = (static_cast<unsigned>(words.at[k / 2] >> 32 * (k % 2)) >> 8) * 5.9604644775390625e-8f;
+    return numbers;
+}
+__device__ inline Values<double, 4> uniforms(const Values<word_t, 4>& words, double) {
+    Values<double, 4> numbers;
+#pragma unroll
+    for (int k = 0; k < 4; ++k) numbers.at[k] = (words.at[k] >> 11) * (1.0 / 9007199254740992.0);
+    return numbers;
+}
+
+// The numbers for N elements from `index` on: a whole block from a multiple of it, or one from anywhere.
+template <class C, int N> __device__ inline Values<C, N> uniforms_at(const PhiloxState& state, index_t index) {
+    static_assert(N == draws<C> || N == 1, "all of a block, or one");
+    const Values<C, draws<C>> all = uniforms(philox(state, index / draws<C>), C());
+    if constexpr (N > 1) {
+        return all;
+    } else {
+        C chosen = all.at[0];
+#pragma unroll
+        for (int k = 1; k < draws<C>; ++k) chosen = index % draws<C> == k ? all.at[k] : chosen;  // an index would need memory
         return {chosen};
     }
 }
-
-// In [0, 1), by 24 bits of a word, as NumPy's `Generator.random(dtype=float32)`.
-__device__ inline float uniform(unsigned word) { return (word >> 8) * 5.9604644775390625e-8f; }

@@ -23,8 +23,9 @@ def state_of(counter: int = 5) -> Any:
     return cuda_cpu.array(kernels.philox_state(generator(counter)))
 
 
-def kept(shape: tuple[int, ...], p: float, counter: int = 5) -> Any:
-    return generator(counter).random(shape, dtype=np.float32) >= np.float32(p)
+def kept(shape: tuple[int, ...], p: float, counter: int = 5, dtype: str = "float32") -> Any:
+    """As `gpugrad.nn.functional.dropout` draws it."""
+    return generator(counter).random(shape, dtype=np.float64 if dtype == "float64" else np.float32) >= p
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -33,7 +34,7 @@ def test_dropout_keeps_what_numpy_would(p: float, dtype: str) -> None:
     for size, offset in [(0, 0), (1, 0), (8, 0), (1003, 0), (1003, 1), (20011, 0)]:
         x = matrix((size,), dtype, offset)
         y = run(lambda: kernels.dropout(launcher(), x, state_of(), p))  # noqa: B023
-        mask = kept((size,), p)
+        mask = kept((size,), p, dtype=dtype)
         assert_close(y, np.where(mask, x.astype(float) / (1 - p if p < 1 else 1), 0), dtype, 4)
         assert ((y != 0) == (mask & (x != 0))).all()
 
@@ -46,7 +47,7 @@ def test_the_counter_carries(counter: int) -> None:
 
 def test_advancing_draws_on() -> None:
     x, state = cuda_cpu.array(np.ones(96, np.float32)), state_of(2**128 - 2)
-    kernels.philox_advance(launcher(), state, 30)  # begins a fourth block
+    kernels.philox_advance(launcher(), state, x[:30])  # begins a fourth block
     expected = kept((128,), 0.5, 2**128 - 2)[32:]
     np.testing.assert_array_equal(kernels.dropout(launcher(), x, state, 0.5) > 0, expected)
 
@@ -59,7 +60,7 @@ def test_bias_activation_dropout(name: str, dtype: str) -> None:
     for shape, offset in SHAPES:
         x, bias = matrix(shape, dtype, offset), matrix(shape[1:], dtype)
         g = matrix(shape, dtype, seed=1)
-        z, mask = x.astype(float) + bias.astype(float), kept(shape, p) / (1 - p)
+        z, mask = x.astype(float) + bias.astype(float), kept(shape, p, dtype=dtype) / (1 - p)
         y = run(lambda: kernels.bias_activation_dropout(launcher(), name, x, bias, state_of(), p, *numbers))  # noqa: B023
         assert_close(y, forward(z, *numbers) * mask, dtype, 8, 8 + z**4 * np.exp(-z * z / 2))
         gx, gb = run(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -131,6 +132,15 @@ def test_activations_at_the_ends(name: str) -> None:
 
 def test_every_activation_has_a_reference() -> None:
     assert list(REFERENCES) == list(compiler.ACTIVATIONS)
+
+
+def test_the_functors_are_what_python_takes_them_for() -> None:
+    text = (compiler.kernel_folder() / "activations.cuh").read_text(encoding="utf-8")
+    forms = {name: (form, int(count)) for name, form, count in re.findall(r"struct (\w+) : From(Input|Output)<(\d)>", text)}
+    assert forms == {
+        functor: ("Input" if name in kernels.FROM_INPUT else "Output", len(kernels.DEFAULTS.get(name, ())))
+        for name, functor in compiler.ACTIVATIONS.items()
+    }
 
 
 def test_activations_in_place() -> None:

@@ -17,7 +17,10 @@ from typing import Any, NamedTuple
 
 from ..errors import DeviceError
 
-__all__ = ["KERNELS", "Compiled", "compile_file", "include_folder", "kernel_folder", "kernel_name", "options", "source"]
+__all__ = ["KERNELS", "OPTIONS", "Compiled", "compile_file", "include_folder", "kernel_folder", "kernel_name", "source"]
+
+OPTIONS = ("-std=c++17",)
+"""What a compiler is told. CuPy adds where the headers of its own CUDA are."""
 
 CTYPES = {"float16": "__half", "bfloat16": "__nv_bfloat16", "float32": "float", "float64": "double"}
 """C++'s name of each dtype that the kernels take."""
@@ -134,12 +137,6 @@ def include_folder() -> Path | None:
     return next((folder for folder in folders if all((folder / name).exists() for name in needed)), None)
 
 
-def options() -> tuple[str, ...]:
-    """What a compiler is told: the language, and where CUDA's headers are if we know it (CuPy knows more places)."""
-    folder = include_folder()
-    return ("-std=c++17", *([f"-I{folder}"] if folder else []))
-
-
 # --- NVRTC --------------------------------------------------------------------------------------------------------
 
 
@@ -203,7 +200,8 @@ def compile_file(file: str, arch: str, kernels: Sequence[str] | None = None) -> 
     try:
         for kernel in kernels:
             check(library.nvrtcAddNameExpression(program, kernel.encode()))
-        told = [f"--gpu-architecture={arch}", *options(), *(["--ptxas-options=-v"] if arch.startswith("sm_") else [])]
+        told = [f"--gpu-architecture={arch}", *OPTIONS, *(["--ptxas-options=-v"] if arch.startswith("sm_") else [])]
+        told += [f"-I{folder}"] if (folder := include_folder()) else []
         check(library.nvrtcCompileProgram(program, len(told), (ctypes.c_char_p * len(told))(*map(str.encode, told))))
         symbols = {}
         for kernel in kernels:

@@ -49,7 +49,7 @@ DEFAULTS: dict[str, tuple[float, ...]] = {
 }
 """Parameters of the activation functions that have some, at PyTorch's defaults."""
 
-FROM_INPUT = frozenset(("gelu", "gelu_tanh", "silu", "mish", "hardswish", "tanhshrink"))
+FROM_INPUT = frozenset(("gelu", "gelu_tanh", "silu", "mish", "softsign", "hardswish", "tanhshrink"))
 """Activation functions whose gradient is computed from the input; that of the others from the result."""
 
 _AT_LEAST_0 = frozenset(("leaky_relu", "elu", "softshrink", "hardshrink"))
@@ -316,20 +316,38 @@ def philox_state(generator: numpy.random.Generator) -> Any:
     return numpy.concatenate([state["state"]["counter"], state["state"]["key"]]).astype(numpy.uint64)
 
 
+def _draws(dtype: Any) -> int:
+    """How many numbers a block of the generator is: of float64, or of float32 for all others."""
+    return 4 if dtype == numpy.float64 else 8
+
+
 def _drop_numbers(p: float, dtype: Any) -> tuple[Any, Any]:
     if not 0 <= p <= 1:
         raise ValueError(f"dropout: p must be in [0, 1], got {p}")
-    return numpy.float32(p), real_of(dtype)(0.0 if p == 1 else 1 / (1 - p))
+    return real_of(dtype)(p), real_of(dtype)(0.0 if p == 1 else 1 / (1 - p))
 
 
 def dropout(launch: Launcher, x: Any, state: Any, p: float, *, out: Any = None) -> Any:
-    """``x / (1 - p)`` where ``generator.random(x.shape, dtype="float32") >= p``, else 0; its backward, of the gradient."""
+    """``x / (1 - p)`` where ``generator.random(x.shape, dtype) >= p``, else 0; also its backward, of the gradient.
+
+    The numbers are drawn in float32, in float64 for float64.
+    """
     out = launch.xp.empty(x.shape, x.dtype) if out is None else out
     kernel = kernel_name("dropout", ctype_of("dropout", x, out))
     same_shapes("dropout", x, out)
     numbers = _drop_numbers(p, x.dtype)
     if x.size:
-        launch("dropout", kernel, cover(launch, x.size, THREADS * 8), (THREADS,), x, out, numpy.int64(x.size), state, *numbers)
+        launch(
+            "dropout",
+            kernel,
+            cover(launch, x.size, THREADS * _draws(x.dtype)),
+            (THREADS,),
+            x,
+            out,
+            numpy.int64(x.size),
+            state,
+            *numbers,
+        )
     return out
 
 
@@ -343,7 +361,7 @@ def bias_activation_dropout(
     same_shapes(name, x, out)
     numbers = *_activation_parameters(name, parameters, x.dtype), state, *_drop_numbers(p, x.dtype)
     if x.size:
-        tiles = tiles_of(launch, x, width=8)
+        tiles = tiles_of(launch, x, width=_draws(x.dtype))
         launch("dropout", kernel, tiles.grid, tiles.block, x, bias, out, *sizes, *numbers)
     return out
 
@@ -359,12 +377,12 @@ def bias_activation_dropout_backward(
     numbers = *_activation_parameters(name, parameters, x.dtype), state, *_drop_numbers(p, x.dtype)
     if x.size == 0:
         return out, launch.xp.zeros(bias.shape, bias.dtype)
-    bias_gradient, tiles = launch.xp.empty(bias.shape, bias.dtype), tiles_of(launch, x, width=8)
+    bias_gradient, tiles = launch.xp.empty(bias.shape, bias.dtype), tiles_of(launch, x, width=_draws(x.dtype))
     arrays = gradient, x, bias, out, bias_gradient, tiles.partials, tiles.counters
     launch("dropout", kernel, tiles.grid, tiles.block, *arrays, *sizes, *numbers)
     return out, bias_gradient
 
 
-def philox_advance(launch: Launcher, state: Any, drawn: int) -> None:
-    """Move a state on the device past the blocks of `drawn` numbers of float32."""
-    launch("dropout", "philox_advance", (1,), (1,), state, numpy.int64(-(-drawn // 8)))
+def philox_advance(launch: Launcher, state: Any, x: Any) -> None:
+    """Move a state on the device past the blocks that dropout of `x` drew."""
+    launch("dropout", "philox_advance", (1,), (1,), state, numpy.int64(-(-x.size // _draws(x.dtype))))

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy
 
 from ..errors import DTypeError, ShapeError, describe
-from .compiler import CTYPES, options, source
+from .compiler import CTYPES, OPTIONS, source
 
 __all__ = [
     "THREADS",
@@ -58,7 +58,7 @@ class Launcher:
         """The kernel of a file by its name expression; compiled when first asked for."""
         found = self._functions.get((file, kernel))
         if found is None:
-            module = self.xp.RawModule(code=source(file), options=options(), name_expressions=(kernel,))
+            module = self.xp.RawModule(code=source(file), options=OPTIONS, name_expressions=(kernel,))
             found = self._functions[file, kernel] = module.get_function(kernel)
         return found
 
