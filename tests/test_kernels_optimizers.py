@@ -32,7 +32,7 @@ CASES: dict[str, tuple[str, Callable[..., None], int, dict[str, Any]]] = {
     "nesterov": ("sgd_momentum_", optimizers.sgd_momentum, 1, {"momentum": 0.5, "nesterov": True}),
     "adam": ("adam_", optimizers.adam, 2, BETAS),
     "adam, decay": ("adam_", optimizers.adam, 2, {**BETAS, **DECAYED, "eps": 0.125}),
-    "adamw": ("adam_", optimizers.adam, 2, {**BETAS, **DECAYED, "decoupled": True}),
+    "adamw": ("adam_", optimizers.adam, 2, {**BETAS, **DECAYED, "decoupled_weight_decay": True}),
     "amsgrad": ("amsgrad_", optimizers.adam, 3, {**BETAS, "weight_decay": 0.125}),
 }
 """The op on the CPU, the kernel, the states of a parameter, options."""

@@ -90,11 +90,11 @@ def adam(
     betas: tuple[float, float] = (0.9, 0.999),
     eps: float = 1e-8,
     weight_decay: float = 0.0,
-    decoupled: bool = False,
+    decoupled_weight_decay: bool = False,
     maximize: bool = False,
 ) -> None:
-    """A step of Adam (AdamW if `decoupled`), whose moments are the states; with a third state, of AMSGrad."""
+    """A step of Adam (AdamW if `decoupled_weight_decay`), whose moments are the states; with a third state, of AMSGrad."""
     amsgrad = table.states == 3
     numbers = *map(numpy.float64, betas), *map(real_of(table.dtype), (eps, weight_decay))
-    flags = numpy.bool_(decoupled), numpy.bool_(maximize)
+    flags = numpy.bool_(decoupled_weight_decay), numpy.bool_(maximize)
     _step(launch, "adam", table, 3 if amsgrad else 2, (rate, step), *numbers, *flags, kind=str(amsgrad).lower())
