@@ -80,6 +80,7 @@ from .errors import DTypeError as DTypeError
 from .errors import GpugradError as GpugradError
 from .errors import GradientError as GradientError
 from .errors import LinearAlgebraError as LinearAlgebraError
+from .errors import OutOfMemoryError as OutOfMemoryError
 from .errors import ShapeError as ShapeError
 from .function import Function as Function
 from .ops import random as random

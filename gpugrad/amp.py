@@ -13,7 +13,6 @@ from typing import Any
 import numpy
 
 from . import op as _op
-from .backend import namespace_of
 from .errors import DTypeError, GradientError, describe
 from .op import Op, registry
 from .optim import Optimizer
@@ -169,13 +168,13 @@ class GradScaler:
         """
         if id(optimizer) in self._found:
             raise GradientError("unscale_ was called twice for this step; call update() after step()")
-        finite = True
+        flags = []
         for group in optimizer.param_groups:
             for p in group["params"]:
                 if p.grad is not None:
-                    array = p.grad._array
-                    finite = finite and bool(namespace_of(array).isfinite(array).all())
+                    flags.append(registry["isfinite"].public(p.grad.detach()).all())
                     p.grad = p.grad * (1 / self._scale)
+        finite = all(map(bool, flags))  # last, so that a GPU is not waited for after each
         self._found[id(optimizer)] = not finite
         return finite
 

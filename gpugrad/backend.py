@@ -6,32 +6,46 @@ a GPU is asked for or a CuPy array comes in.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from types import ModuleType
 from typing import Any
 
 import numpy
 from numpy.typing import DTypeLike
 
-from .errors import DeviceError, DTypeError, format_site, user_site
+from .errors import DeviceError, DTypeError, GpugradError, OutOfMemoryError, describe, format_site, user_site
 
 __all__ = [
     "as_array",
     "as_result",
+    "beside",
+    "checking_linalg",
     "common_namespace",
+    "copied",
+    "cuda_failure",
     "cuda_is_available",
+    "current_device",
     "default_dtype",
     "device_count",
     "device_of",
+    "enter_device_of",
     "float32_matmul_precision",
+    "forget_cupy",
     "from_dlpack",
+    "made_beside",
     "namespace_of",
+    "on_device",
+    "on_device_of",
+    "on_host",
     "resolve_device",
     "set_default_dtype",
     "set_float32_matmul_precision",
     "to_device",
+    "translated",
 ]
 
 _INSTALL = "install CuPy with `pip install gpugrad[cuda13]` (or `gpugrad[cuda12]` for a CUDA 12 driver)"
@@ -41,6 +55,9 @@ libraries: list[ModuleType] = []
 
 detours: list[Any] = []
 """Why an op's forward must be looked up: `libraries`, and the watchers that are on in some thread. Mostly empty."""
+
+many_devices = False
+"""Whether there are several GPUs, so that the current one of CuPy must be looked after."""
 
 _default_dtype: numpy.dtype[Any] = numpy.dtype(numpy.float32)
 
@@ -138,25 +155,84 @@ def _here() -> str:
     return f"\n  at {format_site(user_site())}"
 
 
+# --- CuPy, and what can be wrong with it --------------------------------------------------------------------------
+
+
 def _cupy() -> ModuleType:
     """CuPy, with a working GPU behind it, or an error that says what to do."""
     try:
         cupy = importlib.import_module("cupy")
     except ImportError as error:
-        raise DeviceError(f"device 'cuda' was asked for, but CuPy is not installed: {_INSTALL}{_here()}") from error
+        if isinstance(error, ModuleNotFoundError) and error.name == "cupy":
+            raise DeviceError(f"device 'cuda' was asked for, but CuPy is not installed: {_INSTALL}{_here()}") from error
+        raise DeviceError(f"device 'cuda' was asked for, but {cuda_failure(error)}{_here()}") from error
     if not cupy.is_available():
-        raise DeviceError(
-            "device 'cuda' was asked for and CuPy is installed, but it finds no NVIDIA GPU or driver: "
-            f"check `nvidia-smi`, or use device='cpu'{_here()}"
-        )
+        raise DeviceError(f"device 'cuda' was asked for and CuPy is installed, but {_why_not(cupy)}{_here()}")
     _note(cupy)
     return cupy
 
 
+def _why_not(cupy: ModuleType) -> str:
+    """Why CuPy has no GPU to work with, and what to do."""
+    try:
+        versions = cupy.cuda.runtime.driverGetVersion, cupy.cuda.runtime.runtimeGetVersion
+        driver, runtime = (int(version()) for version in versions)
+    except Exception:
+        driver, runtime = 0, 0
+    if driver and driver // 1000 < runtime // 1000:
+        return (
+            f"the NVIDIA driver is for CUDA {_version(driver)} and CuPy for CUDA {_version(runtime)}: update the driver, or "
+            f"install CuPy for CUDA {driver // 1000} with `pip install gpugrad[cuda{driver // 1000}]`"
+        )
+    if driver:
+        return "it finds no NVIDIA GPU: check `nvidia-smi` and the variable CUDA_VISIBLE_DEVICES, or use device='cpu'"
+    return "it finds no NVIDIA GPU or driver: check `nvidia-smi`, or use device='cpu'"
+
+
+def _version(number: int) -> str:
+    return f"{number // 1000}.{number % 1000 // 10}"
+
+
+def cuda_failure(error: BaseException) -> str:
+    """What an exception of CuPy or CUDA that is nobody's bug means, and what to do about it."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip(" =")]
+    after = next((i + 1 for i, line in enumerate(lines[:-1]) if line.startswith("Original error")), 0)
+    text = lines[after] if lines else type(error).__name__
+    if isinstance(error, ImportError) or "NotFoundError" in type(error).__name__:
+        return (
+            f"a CUDA library is missing or of another version: {text}\n"
+            f"  {_INSTALL}, and uninstall other CuPy packages; `python -m gpugrad info` tells what is found"
+        )
+    if "InsufficientDriver" in text:
+        return (
+            f"the NVIDIA driver is missing or too old for CuPy: {text}\n  check `nvidia-smi`; `python -m gpugrad info` tells more"
+        )
+    return (
+        f"CUDA failed: {type(error).__name__}: {text}\n"
+        "  the GPU reports errors late: with the environment variable CUDA_LAUNCH_BLOCKING=1 the line is the right one"
+    )
+
+
+def is_cuda_failure(error: BaseException) -> bool:
+    """Whether an exception comes from CuPy or the CUDA libraries under it, not from what it was called with."""
+    module = type(error).__module__.partition(".")[0]
+    return bool(libraries) and (isinstance(error, ImportError) or module in ("cupy", "cupy_backends", "cuda"))
+
+
 def _note(library: ModuleType) -> None:
+    global many_devices
     if library not in libraries:
         libraries.append(library)
         detours.append(library)
+        many_devices = int(library.cuda.runtime.getDeviceCount()) > 1
+
+
+def forget_cupy() -> None:
+    """As if no CuPy array had been seen: for tests that put something in its place."""
+    global many_devices
+    detours[:] = [detour for detour in detours if detour not in libraries]
+    libraries.clear()
+    many_devices = False
 
 
 def device_count() -> int:
@@ -189,7 +265,8 @@ def cuda_is_available() -> bool:
 def resolve_device(device: str | None) -> str:
     """The full name of a device: ``"cpu"`` or ``"cuda:N"``.
 
-    `None` is the CPU; ``"auto"`` is a GPU when there is one. There is no silent fallback for ``"cuda"``.
+    `None` is the CPU; ``"cuda"`` is the current GPU, the first one unless CuPy was told otherwise; ``"auto"`` is that where
+    there is one. There is no silent fallback for ``"cuda"``.
 
     Raises
     ------
@@ -199,14 +276,21 @@ def resolve_device(device: str | None) -> str:
     if device is None or device == "cpu":
         return "cpu"
     if device == "auto":
-        return "cuda:0" if cuda_is_available() else "cpu"
+        return resolve_device("cuda") if cuda_is_available() else "cpu"
     kind, _, number = str(device).partition(":")
-    if kind != "cuda" or not (number == "" or number.isdecimal()):
+    if kind != "cuda" or not (number.isdecimal() or device == "cuda"):
         raise DeviceError(f"unknown device {device!r}: use 'cpu', 'cuda', 'cuda:N' or 'auto'{_here()}")
-    count = int(_cupy().cuda.runtime.getDeviceCount())
-    if int(number or 0) >= count:
-        raise DeviceError(f"device {device!r} was asked for, but this machine has {count} CUDA device(s){_here()}")
-    return f"cuda:{int(number or 0)}"
+    runtime = _cupy().cuda.runtime
+    if not number:
+        return f"cuda:{int(runtime.getDevice())}"
+    count = int(runtime.getDeviceCount())
+    if int(number) >= count:
+        names = ", ".join(f"cuda:{i}" for i in range(count))
+        raise DeviceError(f"device {device!r} was asked for, but this machine has {count} CUDA device(s): {names}{_here()}")
+    return f"cuda:{int(number)}"
+
+
+# --- which library, which device ----------------------------------------------------------------------------------
 
 
 def _is_cupy(array: Any) -> bool:
@@ -227,8 +311,11 @@ def namespace_of(array: Any) -> ModuleType:
     return sys.modules["cupy"] if _is_cupy(array) else numpy
 
 
-def common_namespace(arrays: Sequence[Any]) -> ModuleType:
+def common_namespace(arrays: Sequence[Any], mask: int = 0, kept: Iterable[int] = ()) -> ModuleType:
     """The array library of the operands of one op; Python and NumPy numbers, and 0-d NumPy arrays, go with any.
+
+    In a list of operands, 0-d arrays of the CPU that meet some of a GPU are replaced by their numbers, which CuPy takes, but
+    for those to be `kept`. They may be none of those that need a gradient (the bits of `mask`): it would be on the GPU.
 
     Raises
     ------
@@ -239,7 +326,85 @@ def common_namespace(arrays: Sequence[Any]) -> ModuleType:
     devices = {device_of(a) for a in arrays if isinstance(a, cupy.ndarray) or (isinstance(a, numpy.ndarray) and a.ndim)}
     if len(devices) > 1:
         raise DeviceError(f"operands are on {' and '.join(sorted(devices))}: move one with .to(device), .cpu() or .cuda()")
-    return numpy if devices <= {"cpu"} else cupy
+    if devices <= {"cpu"}:
+        return numpy
+    for i, array in enumerate(arrays if isinstance(arrays, list) else ()):
+        if isinstance(array, numpy.ndarray) and i not in kept:
+            if mask >> i & 1:
+                raise DeviceError(
+                    f"operands are on cpu and {devices.pop()}, and that on cpu requires a gradient: move it with .to()"
+                )
+            arrays[i] = array[()]  # type: ignore[index]
+    return cupy
+
+
+def first_on_gpu(values: Sequence[Any]) -> Any:
+    """The first raw array of a GPU among arrays, Tensors and other things; None if there is none."""
+    arrays = (getattr(value, "_array", value) for value in (values if libraries else ()))
+    return next((array for array in arrays if _is_cupy(array)), None)
+
+
+def guarded(forward: Callable[..., Any]) -> Callable[..., Any]:
+    """A forward that runs with the GPU of its arrays as the current one; itself where there is only one."""
+    return functools.partial(_run_beside, forward) if many_devices else forward
+
+
+def _run_beside(forward: Callable[..., Any], *arrays: Any, **params: Any) -> Any:
+    with on_device_of(first_on_gpu(arrays)):
+        return forward(*arrays, **params)
+
+
+def shape_of(value: Any) -> tuple[int, ...]:
+    """Lengths of the axes; none for a number."""
+    return value.shape if hasattr(value, "shape") else numpy.shape(value)
+
+
+def dtype_of(value: Any) -> Any:
+    """Dtype of an array, and what NumPy would make of a number."""
+    return value.dtype if hasattr(value, "dtype") else numpy.result_type(value)
+
+
+_NOTHING: AbstractContextManager[Any] = nullcontext()
+
+
+def on_device_of(array: Any) -> AbstractContextManager[Any]:
+    """The block in which CuPy makes arrays beside this one. Matters only with several GPUs: CuPy has a current one."""
+    return array.device if many_devices and _is_cupy(array) else _NOTHING
+
+
+def made_beside(like: Any, name: str, *args: Any, **kwargs: Any) -> Any:
+    """What the function of a name, such as ``"zeros"``, of the library of `like` makes on the device of `like`."""
+    with on_device_of(like):
+        return getattr(namespace_of(like), name)(*args, **kwargs)
+
+
+def copied(array: Any) -> Any:
+    """A copy on the same device: CuPy's own would be on the current one."""
+    try:
+        with on_device_of(array):
+            return array.copy()
+    except MemoryError as error:
+        raise OutOfMemoryError(f"copy of {describe(array)}: {out_of_memory([array], error)}{_here()}") from error
+
+
+def on_device(device: str) -> tuple[ModuleType, AbstractContextManager[Any]]:
+    """The array library of a resolved device, and the block in which it makes arrays there."""
+    if device == "cpu":
+        return numpy, _NOTHING
+    cupy = _cupy()
+    return cupy, cupy.cuda.Device(int(device[5:]))
+
+
+def enter_device_of(value: Any) -> None:
+    """Make the GPU of a raw array, or of several results' cotangents, the current one, for good."""
+    for array in getattr(value, "items", (value,)):
+        if _is_cupy(array):
+            array.device.use()
+
+
+def current_device() -> Any:
+    """CuPy's current GPU; its method `use` makes it that again."""
+    return libraries[0].cuda.Device()
 
 
 def real_only(x: Any) -> Any:
@@ -261,9 +426,64 @@ def to_device(array: Any, device: str | None) -> Any:
         return array
     if target == "cpu":
         return sys.modules["cupy"].asnumpy(array)
-    cupy = _cupy()
-    with cupy.cuda.Device(int(target[5:])):
-        return cupy.asarray(array)
+    cupy, there = on_device(target)
+    with there:
+        try:
+            return cupy.asarray(array)
+        except MemoryError as error:
+            full = out_of_memory([cupy.empty(0)], error)
+            raise OutOfMemoryError(f"to_device: {full}\n  for a copy of {describe(array)} to {target}{_here()}") from error
+
+
+def beside(array: Any, like: Any) -> Any:
+    """An index or a mask, as a raw array on the device of `like`."""
+    array = array if hasattr(array, "dtype") else numpy.asarray(array)
+    return to_device(array, device_of(like)) if libraries else array
+
+
+def checking_linalg(xp: ModuleType) -> AbstractContextManager[Any]:
+    """The block in which a matrix that is singular or not positive definite is an error; CuPy would return what it got."""
+    if xp is numpy:
+        return _NOTHING
+    checking: AbstractContextManager[Any] = importlib.import_module("cupyx").errstate(linalg="raise")
+    return checking
+
+
+def on_host(value: Any) -> Any:
+    """Counts, places and other numbers that decide what is done, as a NumPy array or as they are."""
+    return to_device(value, "cpu") if libraries and hasattr(value, "dtype") else value
+
+
+def translated(error: Exception, values: Sequence[Any]) -> Exception:
+    """An exception of CuPy, CUDA or an allocation as one of ours; any other as it is."""
+    if isinstance(error, GpugradError):
+        return error
+    if isinstance(error, MemoryError):
+        return out_of_memory(values, error)
+    return DeviceError(cuda_failure(error)) if is_cuda_failure(error) else error
+
+
+def out_of_memory(values: Sequence[Any], error: BaseException) -> OutOfMemoryError:
+    """The error for a device that has no memory left: what it was asked for, has given, and can be done."""
+    like = first_on_gpu(values)
+    if like is None:
+        return OutOfMemoryError(str(error) or "out of memory")
+    text = str(error).partition("(")[0].strip().rstrip(".") or "Out of memory"
+    try:
+        with like.device:
+            cupy = namespace_of(like)
+            pool = cupy.get_default_memory_pool()
+            used, held, limit = pool.used_bytes(), pool.total_bytes(), pool.get_limit()
+            free, total = cupy.cuda.runtime.memGetInfo()
+    except Exception:  # the figures are a help: the first error is what matters
+        return OutOfMemoryError(text)
+    return OutOfMemoryError(
+        f"{text} on {device_of(like)}: arrays use {used:,} bytes, CuPy's pool holds {held:,}"
+        + (f" of at most {limit:,}" if limit else "")
+        + f", and {free:,} of the device's {total:,} are free\n"
+        "  use a smaller batch, gg.no_grad() where no gradient is needed, or gg.checkpoint; let go of tensors;\n"
+        "  cupy.get_default_memory_pool().free_all_blocks() gives back what the pool holds unused"
+    )
 
 
 def from_dlpack(value: Any) -> Any:
@@ -283,9 +503,9 @@ def as_array(value: Any, dtype: DTypeLike | None = None, device: str | None = No
     """
     if isinstance(value, numpy.ma.MaskedArray):
         raise DTypeError("masked arrays are not supported: use .filled(value) and a mask of your own")
-    if _is_cupy(value):
-        array = value.astype(dtype, copy=copy) if dtype is not None else (value.copy() if copy else value)
-        return array if device is None else to_device(array, device)
+    if not isinstance(value, numpy.ndarray) and hasattr(value, "__cuda_array_interface__"):
+        return _as_cuda_array(value, dtype, device, copy)
+    copy = copy and (device is None or device == "cpu")  # to a GPU it is a copy anyway
     typed = (
         isinstance(value, numpy.ndarray | numpy.generic) or hasattr(value, "__array_interface__") or hasattr(value, "__dlpack__")
     )
@@ -297,4 +517,12 @@ def as_array(value: Any, dtype: DTypeLike | None = None, device: str | None = No
         raise DTypeError(f"cannot make a tensor of dtype {array.dtype}: values must be numbers, all rows of one length")
     if not typed and dtype is None and array.dtype.kind in "fc":
         array = array.astype(_default_dtype if array.dtype.kind == "f" else numpy.result_type(_default_dtype, numpy.complex64))
+    return array if device is None else to_device(array, device)
+
+
+def _as_cuda_array(value: Any, dtype: DTypeLike | None, device: str | None, copy: bool) -> Any:
+    """`as_array` for CuPy's arrays and, without a copy, those of other libraries on a GPU."""
+    array = value if _is_cupy(value) else _cupy().asarray(value)
+    with on_device_of(array):
+        array = array.astype(dtype, copy=copy) if dtype is not None else (array.copy() if copy else array)
     return array if device is None else to_device(array, device)

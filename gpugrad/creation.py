@@ -9,7 +9,7 @@ import numpy
 from numpy.typing import DTypeLike
 
 from . import backend
-from .errors import DTypeError
+from .errors import DTypeError, OutOfMemoryError, format_site, user_site
 from .op import raw
 from .ops.elementwise import exp, log, multiply, power
 from .ops.shape import broadcast_to
@@ -39,8 +39,19 @@ Shape = int | tuple[int, ...] | list[int]
 
 
 def _made(make: Callable[[Any], Any], device: str | None, requires_grad: bool) -> Tensor:
-    result = wrap(backend.to_device(make(numpy), device))
+    xp, there = backend.on_device(backend.resolve_device(device))
+    with there:
+        try:
+            result = wrap(make(xp))
+        except MemoryError as error:
+            full = backend.out_of_memory([] if xp is numpy else [xp.empty(0)], error)
+            raise OutOfMemoryError(f"{full}\n  at {format_site(user_site())}") from error
     return result.requires_grad_() if requires_grad else result
+
+
+def _moved(array: Any, device: str | None) -> Tensor:
+    """What is computed on the CPU and then moved, so that all devices get the same digits."""
+    return wrap(backend.to_device(array, device))
 
 
 def _default_for(complex_numbers: bool) -> DTypeLike:
@@ -91,6 +102,9 @@ def full(
         return copied(broadcast_to(fill_value.to(device or fill_value.device, dtype), shape))
     if dtype is None and isinstance(fill_value, float | complex):
         dtype = _default_for(isinstance(fill_value, complex))
+    if not isinstance(fill_value, bool | int | float | complex | numpy.generic):
+        made = _moved(numpy.full(shape, fill_value, dtype), device)
+        return made.requires_grad_() if requires_grad else made
     return _made(lambda xp: xp.full(shape, fill_value, dtype), device, requires_grad)
 
 
@@ -106,7 +120,7 @@ def arange(
     if dtype is None and any(isinstance(v, float) for v in (start, stop, step)):
         dtype = backend.default_dtype()
     first, last = (0, start) if stop is None else (start, stop)
-    return _made(lambda xp: xp.arange(first, last, step, dtype=dtype), device, False)
+    return _moved(numpy.arange(first, last, step, dtype=dtype), device)
 
 
 def linspace(
@@ -126,12 +140,14 @@ def linspace(
     if isinstance(start, Tensor) or isinstance(stop, Tensor):
         first, last = asarray(start), asarray(stop)
         steps = numpy.linspace(0, 1, num, endpoint=endpoint).reshape(-1, *(1,) * max(first.ndim, last.ndim))
-        ramp = asarray(steps, first.dtype if isinstance(start, Tensor) else last.dtype, device)
+        like = first if isinstance(start, Tensor) else last
+        first, last = first.to(device or like.device), last.to(device or like.device)
+        ramp = asarray(steps, like.dtype, device or like.device)
         out = first * (1 - ramp) + last * ramp
         return out if dtype is None else out.astype(dtype)
     if dtype is None:
         dtype = _default_for(numpy.iscomplexobj(start) or numpy.iscomplexobj(stop))
-    return _made(lambda xp: xp.linspace(start, stop, num, endpoint=endpoint, dtype=dtype), device, False)
+    return _moved(numpy.linspace(start, stop, num, endpoint=endpoint, dtype=dtype), device)
 
 
 def logspace(
@@ -156,10 +172,10 @@ def geomspace(start: Any, stop: Any, num: int = 50, endpoint: bool = True, dtype
     """
     if not isinstance(start, Tensor) and not isinstance(stop, Tensor):
         return _made(lambda xp: xp.geomspace(start, stop, num, endpoint, dtype or backend.default_dtype()), None, False)
-    sign = numpy.sign(raw(start))
-    if not numpy.all(sign * numpy.sign(raw(stop)) == 1):
+    sign = numpy.sign(backend.on_host(raw(start)))
+    if not numpy.all(sign * numpy.sign(backend.on_host(raw(stop))) == 1):
         raise ValueError("geomspace: start and stop must be real numbers of the same sign, and not 0")
-    out = multiply(sign, exp(linspace(log(abs(start)), log(abs(stop)), num, endpoint)))
+    out = multiply(backend.beside(sign, raw(start)), exp(linspace(log(abs(start)), log(abs(stop)), num, endpoint)))
     return out if dtype is None else out.astype(dtype)
 
 
@@ -177,7 +193,7 @@ def eye(n: int, m: int | None = None, k: int = 0, dtype: DTypeLike | None = None
 def _like(name: str, x: Any, *args: Any, dtype: DTypeLike | None, shape: Any, device: str | None) -> Tensor:
     array = asarray(x)._array
     options = {} if shape is None else {"shape": shape}
-    return wrap(backend.to_device(getattr(backend.namespace_of(array), name)(array, *args, dtype=dtype, **options), device))
+    return wrap(backend.to_device(backend.made_beside(array, name, array, *args, dtype=dtype, **options), device))
 
 
 def zeros_like(x: Any, dtype: DTypeLike | None = None, shape: Any = None, device: str | None = None) -> Tensor:

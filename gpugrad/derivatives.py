@@ -157,10 +157,10 @@ def _directions(tensor: Tensor) -> int:
 
 def _basis(like: Tensor, scale: complex = 1) -> Iterator[tuple[tuple[int, ...], Any]]:
     """Every index, and an array that is `scale` there and zero elsewhere."""
-    xp = backend.namespace_of(like._array)
     for index in numpy.ndindex(like.shape):
-        direction = xp.zeros(like.shape, like.dtype)
+        direction = numpy.zeros(like.shape, like.dtype)
         direction[index] = scale
+        direction = backend.beside(direction, like._array)
         yield index, direction
 
 
@@ -230,7 +230,7 @@ def _pushed(trace: _Trace, outputs: list[Tensor], number: int, direction: Any) -
 def _assembled(trace: _Trace, parts: list[Any], full_shape: tuple[int, ...], axis: int, like: Tensor) -> Tensor:
     """Rows or columns as one Tensor, on the tape where they are."""
     if not parts:
-        return wrap(backend.namespace_of(like._array).zeros(full_shape, like.dtype))
+        return wrap(backend.made_beside(like._array, "zeros", full_shape, like.dtype))
     with mode_with(grad=trace.nested):
         return shape.reshape(shape.stack([p if isinstance(p, Tensor) else wrap(p) for p in parts], axis), full_shape)
 

@@ -25,6 +25,7 @@ __all__ = [
     "GpugradError",
     "GradientError",
     "LinearAlgebraError",
+    "OutOfMemoryError",
     "ShapeError",
     "describe",
     "format_site",
@@ -55,6 +56,10 @@ class BoundsError(GpugradError, IndexError):
 
 class DeviceError(GpugradError, RuntimeError):
     """A device that is missing, or operands on different devices."""
+
+
+class OutOfMemoryError(GpugradError, MemoryError):
+    """A device that has no memory left for what it was asked for."""
 
 
 class GradientError(GpugradError, RuntimeError):
@@ -113,7 +118,7 @@ def describe(value: Any) -> str:
         return "None" if value is None else f"{type(value).__name__} {str(value)[:40]}"
     device = getattr(value, "device", "cpu")
     requires_grad = ", requires_grad" if getattr(value, "requires_grad", False) else ""
-    return f"{dtype}[{', '.join(map(str, shape))}] on {device if isinstance(device, str) else 'cuda'}{requires_grad}"
+    return f"{dtype}[{', '.join(map(str, shape))}] on {device if isinstance(device, str) else f'cuda:{device.id}'}{requires_grad}"
 
 
 def op_error(
@@ -129,7 +134,12 @@ def op_error(
     if isinstance(cause, GpugradError | TypeError):
         kind = type(cause) if isinstance(cause, GpugradError) else DTypeError
     hint = ""
-    if len(devices) > 1:
+    if "Implicit conversion to a NumPy array" in str(cause):
+        kind, hint = (
+            DeviceError,
+            "\n  an array on a GPU meets one on the CPU: move one with .to(device), .cpu() or .cuda()",
+        )
+    if len(devices) > 1 and not isinstance(cause, GpugradError):
         kind, hint = DeviceError, f"\n  the operands are on {' and '.join(sorted(devices))}: move one with .to(device)"
     return kind(
         f"{name}: {str(cause) or type(cause).__name__}\n  got\n" + "\n".join(got) + hint + f"\n  at {format_site(user_site())}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from . import backend
 from .errors import GradientError, ShapeError, describe, format_site, user_site
 from .interpret import TENSORS, tensor_of
 from .op import NO_PARAMS
@@ -163,7 +164,7 @@ class _FunctionPullback:
                 f"{parent.shape}\n  apply was called at {format_site(self.site)}"
             )
         g = conjugate(TENSORS, g)
-        return g._array.copy() if raw else g  # a backward may return an array that it saved, or one array twice
+        return backend.copied(g._array) if raw else g  # a backward may return an array that it saved, or one array twice
 
     def restore(self, node: Node, saved: tuple[Any, ...]) -> tuple[Any, ...]:
         """The saved arrays as the Tensors they were, connected to the tape."""

@@ -46,7 +46,7 @@ class RawNamespace:
         op = registry[name]
         if op.reference is not None:
             function: Callable[..., Any] = functools.partial(op.reference, self)
-        elif op.library_name is not None:
+        elif op.library_name is not None and hasattr(self._xp, op.library_name):
             function = getattr(self._xp, op.library_name)
         else:
             function = functools.partial(op.function, self._xp) if op.takes_namespace else op.function
@@ -138,12 +138,15 @@ def push_tangents(F: Any, roots: Sequence[Node], tangents: dict[Node, Any], floo
     push: Callable[..., Any] = _push
     for watcher in current_mode().watchers:
         push = functools.partial(watcher.push, push)
-    with numpy.errstate(all="ignore"):
+    enter = backend.enter_device_of if F.raw and backend.many_devices else None
+    with numpy.errstate(all="ignore"), backend.on_device_of(next(iter(tangents.values()), None)):
         for node in ancestors(roots, floor):
             if node.op is None or node in tangents:
                 continue
             given = [tangents.get(parent) if parent is not None else None for parent in node.parents]
             if any(t is not None for t in given):
+                if enter is not None:
+                    enter(next(t for t in given if t is not None))
                 tangent = push(F, node, given)
                 if tangent is not None:
                     if tangent.shape != node.shape:
@@ -184,11 +187,11 @@ def _push(F: Any, node: Node, tangents: list[Any]) -> Any:
 def _push_transposed(F: Any, node: Node, tangents: list[Any]) -> Any:
     """The tangent of any op from its vjp alone: the vjp is linear in its cotangent, so its own vjp is the jvp."""
     assert node.saved is not None
-    xp = backend.namespace_of(next(getattr(t, "_array", t) for t in tangents if t is not None))
+    like = next(getattr(t, "_array", t) for t in tangents if t is not None)
     starts: list[Node | None] = []
 
     def start(shape: tuple[int, ...], dtype: Any) -> Any:
-        cotangent = tensor_of(xp.zeros(shape, dtype))
+        cotangent = tensor_of(backend.made_beside(like, "zeros", shape, dtype))
         cotangent._node = leaf(cotangent._array) if dtype.kind in "fc" else None
         starts.append(cotangent._node)
         return cotangent

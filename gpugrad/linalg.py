@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 
 import numpy
 
+from . import backend
 from .op import ArrayLike, as_tensor, raw
-from .ops import elementwise, indexing, reduction, shape
+from .ops import comparison, elementwise, indexing, reduction, shape
 from .ops.axes import kept_shape
 from .ops.decompositions import (
     EighResult,
@@ -96,6 +97,12 @@ def _matrices(name: str, a: Any) -> Any:
     return x if x.dtype.kind in "fc" else x.astype("float64")
 
 
+def _plain(x: Any, name: str, *args: Any) -> tuple[Any, ...]:
+    """The results of a function of NumPy's or CuPy's `linalg`, off the tape."""
+    with backend.on_device_of(raw(x)):
+        return tuple(map(as_tensor, getattr(backend.namespace_of(raw(x)).linalg, name)(raw(x), *args)))
+
+
 def cholesky(a: ArrayLike, upper: bool = False) -> Any:
     """Cholesky factor of Hermitian positive definite matrices, ``L @ L.conj().T``, or its adjoint (`numpy.linalg.cholesky`).
 
@@ -131,7 +138,7 @@ def qr(a: ArrayLike, mode: str = "reduced") -> Any:
     if mode == "complete" and rows > columns:
         if x.requires_grad:
             raise ValueError("qr: a complete Q of a tall matrix has no derivative; use mode='reduced', or x.detach()")
-        return QRResult(*map(as_tensor, numpy.linalg.qr(raw(x), "complete")))
+        return QRResult(*_plain(x, "qr", "complete"))
     if rows >= columns:
         result = qr_reduced(x)
     else:  # the rest of R follows from the square part
@@ -178,7 +185,7 @@ def svd(a: ArrayLike, full_matrices: bool = True, compute_uv: bool = True, hermi
         return svd_reduced(x)
     if x.requires_grad:
         raise ValueError("svd: full_matrices=True has no derivative for matrices that are not square; use full_matrices=False")
-    return SVDResult(*map(as_tensor, numpy.linalg.svd(raw(x))))
+    return SVDResult(*_plain(x, "svd"))
 
 
 def svdvals(x: ArrayLike) -> Any:
@@ -206,14 +213,15 @@ def lstsq(a: ArrayLike, b: ArrayLike, rcond: float | None = None) -> LstsqResult
     limit = rcond if rcond is not None else numpy.finfo(matrix.dtype).eps * max(matrix.shape)
     x = matmul(pinv(matrix, limit), right)
     s = svdvals(matrix)
-    rank = as_tensor(numpy.asarray((raw(s) > limit * (raw(s).max() if s.size else 0)).sum()))
+    largest = reduction.max(s.detach()) if s.size else 0.0
+    rank = reduction.sum(comparison.greater(s.detach(), elementwise.multiply(limit, largest)))
     rows, columns = matrix.shape
     if int(rank) == columns and rows > columns:
         error = elementwise.abs(right - matmul(matrix, x))
         residuals = reduction.sum(elementwise.square(error), 0)
         residuals = shape.reshape(residuals, (1,)) if right.ndim == 1 else residuals
     else:
-        residuals = as_tensor(numpy.zeros(0, matrix.dtype))
+        residuals = as_tensor(backend.made_beside(raw(matrix), "zeros", 0, matrix.dtype))
     return LstsqResult(x, residuals, rank, s)
 
 
@@ -236,7 +244,10 @@ def matrix_power(a: ArrayLike, n: int) -> Any:
             result = x if result is None else matmul(result, x)
         n //= 2
         x = matmul(x, x) if n else x
-    return as_tensor(numpy.broadcast_to(numpy.eye(x.shape[-1], dtype=x.dtype), x.shape).copy()) if result is None else result
+    if result is None:
+        one = numpy.broadcast_to(numpy.eye(x.shape[-1], dtype=x.dtype), x.shape).copy()
+        result = as_tensor(backend.beside(one, raw(x)))
+    return result
 
 
 def multi_dot(arrays: Sequence[ArrayLike]) -> Any:
@@ -292,7 +303,7 @@ def vector_norm(x: ArrayLike, axis: Any = None, keepdims: bool = False, ord: Any
     if ord == -numpy.inf:
         return reduction.min(size, axis, keepdims)
     if ord == 0:
-        return reduction.sum(shape.cast(raw(x) != 0, size.dtype), axis, keepdims)
+        return reduction.sum(shape.cast(comparison.not_equal(raw(x), 0), size.dtype), axis, keepdims)
     if ord == 1:
         return reduction.sum(size, axis, keepdims)
     return elementwise.power(reduction.sum(elementwise.power(size, float(ord)), axis, keepdims), 1.0 / ord)
@@ -365,8 +376,14 @@ def matrix_rank(A: ArrayLike, tol: Any = None, rtol: Any = None) -> Any:
     >>> gg.linalg.matrix_rank([[1.0, 1.0], [1.0, 1.0]])
     tensor(1)
     """
-    kwargs = {} if rtol is None else {"rtol": raw(rtol)}
-    return as_tensor(numpy.asarray(numpy.linalg.matrix_rank(raw(as_tensor(A)), raw(tol), **kwargs)))
+    x = as_tensor(A).detach()
+    if x.ndim < 2:
+        return shape.cast(reduction.any(comparison.not_equal(x, 0)), "int64")
+    s = svdvals(x)
+    if tol is None:
+        share = max(x.shape[-2:]) * numpy.finfo(s.dtype).eps if rtol is None else rtol
+        tol = elementwise.multiply(reduction.max(s, -1), share)
+    return reduction.sum(comparison.greater(s, shape.expand_dims(as_tensor(tol), -1)), -1)
 
 
 # --- tensors as matrices ------------------------------------------------------------------------------------------

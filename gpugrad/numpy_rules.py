@@ -18,7 +18,8 @@ from typing import Any
 import numpy
 
 from .errors import PACKAGE
-from .op import as_tensor, raw, registry
+from .op import as_tensor, registry
+from .ops.placing import tensor_beside
 
 __all__ = ["MODULES", "Rule", "classify", "functions", "known_ufuncs", "rule_for", "scipy_ufunc", "ufunc_rules"]
 
@@ -144,7 +145,7 @@ def unique(
         raise TypeError("axis= is not supported")
     if not (return_index or return_inverse or return_counts):
         return _ours("unique")(ar)
-    if equal_nan and bool(numpy.isnan(raw(as_tensor(ar))).any()):
+    if equal_nan and bool(_ours("any")(_ours("isnan")(as_tensor(ar)))):
         raise TypeError("nan among the elements: use gpugrad.unique_all, where each is distinct")
     found = _ours("unique_all")(ar)
     wanted = ((return_index, found.indices), (return_inverse, found.inverse_indices), (return_counts, found.counts))
@@ -170,6 +171,7 @@ def array(object: Any, dtype: Any = None, *, copy: bool | None = True, device: A
 
 def searchsorted(a: Any, v: Any, side: str = "left", sorter: Any = None) -> Any:
     """`numpy.searchsorted`, also in an array that `sorter` brings into order."""
+    a = tensor_beside(a, as_tensor(v)) if hasattr(v, "dtype") else a
     return _ours("searchsorted")(a if sorter is None else _ours("take")(a, sorter), v, side)
 
 

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, NamedTuple, ParamSpec, TypeA
 import numpy
 
 from . import backend
-from .errors import PACKAGE, GradientError, describe, format_site, op_error, user_site
+from .errors import PACKAGE, DeviceError, GradientError, describe, format_site, op_error, user_site
 from .parts import pick
 from .tape import Mutations, Node, Record, current_mode, log_mutation, next_index
 
@@ -177,19 +177,21 @@ class Op:
         public.op = self  # type: ignore[attr-defined]
         return public
 
-    def forward_on(self, arrays: Sequence[Any]) -> Callable[..., Any]:
+    def forward_on(self, arrays: Sequence[Any], mask: int = 0) -> Callable[..., Any]:
         """The forward for raw arrays of any library, through whoever watches; asked only where `backend.detours` has some."""
-        xp = backend.common_namespace(arrays) if backend.libraries else numpy
+        kept = () if self.mutates is None else self.mutates(len(arrays))
+        xp = backend.common_namespace(arrays, mask, kept) if backend.libraries else numpy
         forward = self.numpy
         if xp is not numpy:
-            forward = self.forwards[xp] = self.forwards.get(xp) or self.forward_in(xp)
+            self.forwards[xp] = self.forwards.get(xp) or self.forward_in(xp)
+            forward = backend.guarded(self.forwards[xp])
         for watcher in current_mode().watchers:
             forward = functools.partial(watcher.forward, self, forward)
         return forward
 
     def forward_in(self, xp: ModuleType) -> Callable[..., Any]:
         """The forward on raw arrays of one library."""
-        if self.ufunc is not None:
+        if self.ufunc is not None and hasattr(xp, self.ufunc):
             return getattr(xp, self.ufunc)
         forward = functools.partial(self.body, xp) if self.takes_namespace else self.body
         gathers = self.variadic and "Sequence" in str(self.signature.parameters[self.inputs[0]].annotation)
@@ -217,7 +219,7 @@ class Op:
         if self.has_aux:  # higher order goes through the reference, on the inputs
             slots = list(dict.fromkeys((*self.inputs, *slots)))
             wanted |= set(self.inputs)
-        scope: dict[str, Any] = {"shape": numpy.shape, "dtype": _dtype_of, "device": backend.device_of}
+        scope: dict[str, Any] = {"shape": backend.shape_of, "dtype": backend.dtype_of, "device": backend.device_of}
         saves = [self._save_text(name) if name in wanted else "None" for name in slots]
         flags = str(tuple(bool(mask >> i & 1) for i in range(max(len(self.inputs), mask.bit_length()))))
         calls = []
@@ -259,10 +261,6 @@ class Op:
 def _gathered(forward: Callable[..., Any], *arrays: Any, **params: Any) -> Any:
     """Call a forward that takes its arrays as one list."""
     return forward(arrays, **params)
-
-
-def _dtype_of(value: Any) -> Any:
-    return value.dtype if hasattr(value, "dtype") else numpy.result_type(value)
 
 
 @functools.cache
@@ -465,9 +463,9 @@ def apply(op: Op, inputs: tuple[Any, ...], params: dict[str, Any] = NO_PARAMS) -
         mask, arrays, parents = _unwrapped(op, inputs)
     mode = current_mode()
     try:
-        forward = op.numpy if not _detours else op.forward_on(arrays)
+        forward = op.numpy if not _detours else op.forward_on(arrays, mask)
         out = forward(*arrays, **params) if params else forward(*arrays)
-    except (ValueError, TypeError, IndexError) as error:
+    except (ValueError, TypeError, IndexError, MemoryError, RuntimeError, ImportError) as error:
         raise _explain(op, inputs, params, error) from None
     aux = None
     if type(out) is not _ndarray:
@@ -565,12 +563,15 @@ def _weak(op: Op, values: Any, inputs: tuple[Any, ...]) -> Any:
         for other in inputs:
             dtype = getattr(other, "dtype", None)
             if dtype is not None and dtype.kind in "fc":
-                return backend.as_array(values, dtype)
-    return backend.as_array(values)
+                return backend.beside(backend.as_array(values, dtype), getattr(other, "_array", other))
+    return backend.beside(backend.as_array(values), backend.first_on_gpu(inputs))
 
 
 def _explain(op: Op, inputs: Sequence[Any], params: dict[str, Any], error: Exception) -> Exception:
     names = [f"{op.inputs[0]}[{i}]" for i in range(len(inputs))] if op.variadic else op.inputs
+    error = backend.translated(error, inputs)
+    if isinstance(error, RuntimeError | ImportError) and not isinstance(error, DeviceError):
+        return error
     return op_error(op.name, names, inputs, params, error)
 
 

@@ -414,5 +414,14 @@ def _array_ufunc(self: Tensor, ufunc: Any, method: str, *inputs: Any, **kwargs: 
     return call_ufunc(ufunc, method, inputs, kwargs)
 
 
+def _override_kernel(self: Tensor, kernel: Any, *args: Any, **kwargs: Any) -> Any:
+    """What CuPy calls when one of its ufuncs, ``cupy.exp``, or kernels meets a Tensor."""
+    ufunc = getattr(numpy, kernel.name.removeprefix("cupy_"), None)
+    if not isinstance(ufunc, numpy.ufunc):
+        raise _no_rule(f"CuPy's kernel {kernel.name}")
+    return _array_ufunc(self, ufunc, "__call__", *args, **kwargs)
+
+
+Tensor.__cupy_override_elementwise_kernel__ = _override_kernel  # type: ignore[attr-defined]
 Tensor.__array_ufunc__ = _array_ufunc  # type: ignore[attr-defined]
 Tensor.__array_function__ = _array_function  # type: ignore[attr-defined]

@@ -21,7 +21,8 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy
 
-from .errors import AnomalyError, GpugradError, GradientError, Site, format_site, user_site
+from . import backend
+from .errors import AnomalyError, DeviceError, GpugradError, GradientError, OutOfMemoryError, Site, format_site, user_site
 
 __all__ = ["Mode", "Node", "Record", "current_mode", "enable_grad", "no_grad", "recording", "walk"]
 
@@ -264,7 +265,9 @@ class Cotangents(NamedTuple):
         """The cotangent of a leaf as an array, or a Tensor around one, that nobody else holds."""
         cotangent = self.by_node[node]
         array = getattr(cotangent, "_array", cotangent)
-        return cotangent.copy() if node in self.borrowed or array.base is not None else cotangent
+        if node not in self.borrowed and array.base is None:
+            return cotangent
+        return cotangent.copy() if array is not cotangent else backend.copied(array)
 
     def conjugated(self, F: Any) -> Cotangents:
         """As gradients of real values are given: conjugate where complex (see `conjugate`)."""
@@ -281,7 +284,10 @@ def conjugate(F: Any, t: Any) -> Any:
     and walks use its conjugate, so that the transpose of multiplying by a number is multiplying by it, in both modes, and
     no rule of a holomorphic function mentions conjugation.
     """
-    return F.conjugate(t) if t.dtype.kind == "c" else t
+    if t.dtype.kind != "c":
+        return t
+    with backend.on_device_of(t):
+        return F.conjugate(t)
 
 
 def walk(F: Any, roots: Sequence[tuple[Node, Any]], wanted: set[Node] | None = None, retain: bool = False) -> Cotangents:
@@ -310,6 +316,7 @@ def walk(F: Any, roots: Sequence[tuple[Node, Any]], wanted: set[Node] | None = N
     get, raw, last_change = pending.get, F.raw, _last_change
     kept = None if wanted is None else _leading_to(wanted, [node for node, _ in roots])
     watchers = current_mode().watchers
+    enter, device = (backend.enter_device_of, backend.current_device()) if raw and backend.many_devices else (None, None)
     if watchers:
         F = _WatchedRules(F, watchers)
         raw = False
@@ -335,6 +342,8 @@ def walk(F: Any, roots: Sequence[tuple[Node, Any]], wanted: set[Node] | None = N
                     raise freed(node)
                 if node.index < last_change:
                     _check_unchanged(node, saved)
+                if enter is not None:
+                    enter(t)
                 grads = pullback.call(F, t, saved) if raw else F.pull(node, pullback, t, saved)
                 if not retain:
                     node.saved = None
@@ -344,6 +353,8 @@ def walk(F: Any, roots: Sequence[tuple[Node, Any]], wanted: set[Node] | None = N
                         continue
                     if g is t:
                         borrowed.add(parent)
+                    elif enter is not None:
+                        enter(g)
                     if g.shape != parent.shape:
                         g = F.sum_to(g, parent.shape)
                     if g.dtype is not parent.dtype and g.dtype != parent.dtype:
@@ -362,6 +373,9 @@ def walk(F: Any, roots: Sequence[tuple[Node, Any]], wanted: set[Node] | None = N
         raise
     except Exception as error:
         raise _failed(node, error) from error
+    finally:
+        if device is not None:
+            device.use()
     for watcher in watchers:
         watcher.walked(pending)
     return Cotangents(pending, borrowed)
@@ -388,10 +402,12 @@ class _WatchedRules:
         return grads
 
 
-def _failed(node: Node, error: Exception) -> GradientError:
+def _failed(node: Node, error: Exception) -> GpugradError:
     """The error for a rule that raised: it names the line of the forward that made the node."""
+    error = backend.translated(error, node.saved or ())
     cause = str(error).split("\n  at ")[0] if isinstance(error, GpugradError) else f"{type(error).__name__}: {error}"
-    return GradientError(
+    kind = type(error) if isinstance(error, DeviceError | OutOfMemoryError) else GradientError
+    return kind(
         f"backward of {node.op.name} failed: {cause}\n  its result was {node.dtype}{list(node.shape)}, made"
         f"\n  at {format_site(node.site)}"
     )

@@ -14,7 +14,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from . import backend
 from . import op as _op
-from .errors import DTypeError, GradientError, ShapeError, describe, format_site, user_site
+from .errors import DeviceError, DTypeError, GradientError, ShapeError, describe, format_site, user_site
 from .interpret import TENSORS, raw_for
 from .methods import ArrayMethods
 from .ops import comparison, elementwise, indexing, integers, linalg, shape, updates
@@ -204,7 +204,12 @@ class Tensor(ArrayMethods):
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
         self._refuse_export("a NumPy array")
-        return numpy.array(backend.to_device(self.data, "cpu"), dtype=dtype, copy=copy)
+        if self.device != "cpu":
+            raise DeviceError(
+                f"turning {describe(self)} into a NumPy array would copy it from the GPU unseen\n"
+                f"  use .numpy() or .cpu() where that is meant\n  at {format_site(user_site())}"
+            )
+        return numpy.array(self.data, dtype=dtype, copy=copy)
 
     def _refuse_export(self, what: str) -> None:
         if self._node is not None and current_mode().grad:
@@ -212,6 +217,15 @@ class Tensor(ArrayMethods):
                 f"turning {describe(self)} into {what} would drop its gradient\n"
                 f"  use .numpy() or .detach() where that is meant, or a gpugrad function\n  at {format_site(user_site())}"
             )
+
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        """Where the elements are on the GPU, for libraries that share memory by it; missing on the CPU."""
+        if self.device == "cpu":
+            raise AttributeError("a tensor on the CPU has no __cuda_array_interface__")
+        self._refuse_export("an array of another library")
+        shared: dict[str, Any] = self.data.__cuda_array_interface__
+        return shared
 
     def __bool__(self) -> bool:
         return bool(self._array)
@@ -223,7 +237,7 @@ class Tensor(ArrayMethods):
         return float(self.item())
 
     def __index__(self) -> int:
-        return operator.index(self._array)
+        return operator.index(self._array if self._array.__class__ is numpy.ndarray else self._array.item())
 
     def __complex__(self) -> complex:
         return complex(self.item())
@@ -234,7 +248,7 @@ class Tensor(ArrayMethods):
     def __deepcopy__(self, memo: Any) -> Tensor:
         if not self.is_leaf:
             raise GradientError(f"only leaves can be copied with deepcopy; use .clone() on {describe(self)}")
-        return _rebuilt(type(self), self._array.copy(), None, self._node is not None)
+        return _rebuilt(type(self), backend.copied(self._array), None, self._node is not None)
 
     def detach(self) -> Tensor:
         """The same array, cut from the tape; shares memory."""
@@ -284,9 +298,9 @@ class Tensor(ArrayMethods):
         """On the CPU."""
         return self.to("cpu")
 
-    def cuda(self, device: str = "cuda") -> Tensor:
-        """On a GPU."""
-        return self.to(device)
+    def cuda(self, device: str | int = "cuda") -> Tensor:
+        """On a GPU: the current one, or that of a name or number."""
+        return self.to(f"cuda:{device}" if isinstance(device, int) else device)
 
     # --- gradients ---
 
@@ -518,8 +532,10 @@ def _cotangent(output: Tensor, gradient: Any) -> Any:
             )
         if array.__class__ is numpy.ndarray:
             return _one(array.dtype) if array.ndim == 0 else numpy.ones(array.shape, array.dtype)
-        return backend.namespace_of(array).ones(array.shape, array.dtype)
+        return backend.made_beside(array, "ones", array.shape, array.dtype)
     given = asarray(gradient)
+    if given.ndim == 0 and given.device != output.device:
+        given = given.to(output.device)
     if given.shape != array.shape or given.device != output.device:
         raise ShapeError(f"gradient= is {describe(given)}, but the output is {describe(output)}\n  at {format_site(user_site())}")
     return given if given.dtype == array.dtype else given.astype(array.dtype)
@@ -550,7 +566,7 @@ def _backward_raw(output: Tensor, cotangent: Any, retain: bool) -> None:
                 node.grad = node.grad + grad
                 continue
             if node in borrowed or grad.base is not None:
-                grad = grad.copy()
+                grad = grad.copy() if grad.__class__ is numpy.ndarray else backend.copied(grad)
             node.grad = tensor = _new(Tensor)
             tensor._array = grad if grad.__class__ is numpy.ndarray else backend.as_array(grad)
             tensor._node = None

@@ -16,7 +16,7 @@ from typing import Any
 import numpy
 
 from . import backend
-from .errors import DTypeError, GradientError, ShapeError, describe, format_site, user_site
+from .errors import DeviceError, DTypeError, GradientError, ShapeError, describe, format_site, user_site
 from .interpret import RAW, TENSORS, push_tangents, raw_for
 from .op import apply, registry
 from .tape import Node, conjugate, current_mode, leaf, mode_with, next_index, walk
@@ -67,7 +67,7 @@ class _Trace:
 
     @staticmethod
     def zeros(like: Tensor) -> Any:
-        return backend.namespace_of(like._array).zeros(like.shape, like.dtype)
+        return backend.made_beside(like._array, "zeros", like.shape, like.dtype)
 
     def out(self, value: Any) -> Any:
         """A result as the caller expects it: raw where the primals were raw and nothing is lost by it."""
@@ -180,7 +180,7 @@ def value_and_grad(
                 f"grad takes a function that returns a real value, this one returned {describe(output)}\n"
                 f"  take its real part or its square of modulus, or use gg.vjp\n  at {format_site(user_site())}"
             )
-        one = backend.namespace_of(output._array).ones(output.shape, output.dtype)
+        one = backend.made_beside(output._array, "ones", output.shape, output.dtype)
         grads = rebuild([trace.out(g) for g in trace.pull([output], [one], retain=trace.nested)])
         value = trace.kept(output)
         if has_aux:
@@ -262,6 +262,13 @@ def _fitted(what: str, value: Any, like: Tensor) -> Tensor:
     given = value if isinstance(value, Tensor) else wrap(backend.as_array(value))
     if given.shape != like.shape:
         raise ShapeError(f"{what} of shape {given.shape} for a value of shape {like.shape}\n  at {format_site(user_site())}")
+    if given.device != like.device:
+        if given.ndim:
+            raise DeviceError(
+                f"{what} on {given.device} for a value on {like.device}: move it with .to({like.device!r})\n"
+                f"  at {format_site(user_site())}"
+            )
+        given = given.to(like.device)
     return given if given.dtype == like.dtype else given.astype(like.dtype)
 
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy
 
+from ..backend import checking_linalg
 from ..op import ArrayLike, primitive, several
 from ..tape import conjugate
 from .samples import array, calls, complex_array
@@ -96,7 +97,8 @@ def inv(xp: Any, a: ArrayLike) -> Any:
     tensor([[0.5 , 0.  ],
             [0.  , 0.25]])
     """
-    return xp.linalg.inv(xp.asarray(a))
+    with checking_linalg(xp):
+        return xp.linalg.inv(xp.asarray(a))
 
 
 def _matrix(F: Any, t: Any) -> Any:
@@ -170,10 +172,15 @@ def solve(xp: Any, a: ArrayLike, b: ArrayLike) -> Any:
     """
     a, b = xp.asarray(a), xp.asarray(b)
     if b.ndim == 1 and a.ndim > 2:
-        return xp.linalg.solve(a, xp.broadcast_to(b[:, None], (*a.shape[:-1], 1)))[..., 0]
+        with checking_linalg(xp):
+            return xp.linalg.solve(a, xp.broadcast_to(b[:, None], (*a.shape[:-1], 1)))[..., 0]
     if b.ndim < a.ndim and b.ndim > 1:
         b = xp.broadcast_to(b, (*a.shape[:-2], *b.shape[-2:]))
-    return xp.linalg.solve(a, b)
+    if xp is not numpy and a.shape[:-2] != b.shape[:-2] and b.ndim > 1:  # NumPy broadcasts stacks, CuPy does not
+        stack = numpy.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+        a, b = (xp.ascontiguousarray(xp.broadcast_to(m, (*stack, *m.shape[-2:]))) for m in (a, b))
+    with checking_linalg(xp):
+        return xp.linalg.solve(a, b)
 
 
 def _pinv_rule(F: Any, t: Any, a: Any, out: Any) -> Any:
@@ -198,7 +205,8 @@ def pinv(xp: Any, a: ArrayLike, rcond: Any = None) -> Any:
     tensor([[0.5, 0. ]])
     """
     a = xp.asarray(a)
-    return xp.linalg.pinv(a) if rcond is None else xp.linalg.pinv(a, rcond)
+    with checking_linalg(xp):
+        return xp.linalg.pinv(a) if rcond is None else xp.linalg.pinv(a, rcond)
 
 
 # --- decompositions -----------------------------------------------------------------------------------------------
@@ -235,7 +243,8 @@ def cholesky(xp: Any, a: ArrayLike) -> Any:
     tensor([[2., 0.],
             [0., 3.]])
     """
-    return xp.linalg.cholesky(_hermitian(xp, a))
+    with checking_linalg(xp):
+        return xp.linalg.cholesky(_hermitian(xp, a))
 
 
 def _gaps(F: Any, w: Any) -> Any:
@@ -266,7 +275,8 @@ def eigh(xp: Any, a: ArrayLike) -> Any:
     >>> gg.linalg.eigh([[2.0, 0.0], [0.0, 1.0]]).eigenvalues
     tensor([1., 2.])
     """
-    return tuple(xp.linalg.eigh(_hermitian(xp, a)))
+    with checking_linalg(xp):
+        return tuple(xp.linalg.eigh(_hermitian(xp, a)))
 
 
 def _eig_rule(F: Any, t: Any, out: Any) -> Any:
@@ -293,7 +303,8 @@ def eig(xp: Any, a: ArrayLike) -> Any:
     >>> gg.linalg.eig([[2.0, 0.0], [0.0, 1.0]]).eigenvalues
     tensor([2.+0.j, 1.+0.j], dtype=complex64)
     """
-    w, v = xp.linalg.eig(xp.asarray(a))
+    with checking_linalg(xp):
+        w, v = xp.linalg.eig(xp.asarray(a))
     dtype = xp.result_type(v.dtype, xp.complex64)
     return w.astype(dtype, copy=False), v.astype(dtype, copy=False)
 
@@ -337,7 +348,8 @@ def svd_reduced(xp: Any, a: ArrayLike) -> Any:
     >>> gg.ops.decompositions.svd_reduced([[3.0, 0.0], [0.0, 4.0]]).S
     tensor([4., 3.])
     """
-    return tuple(xp.linalg.svd(xp.asarray(a), full_matrices=False))
+    with checking_linalg(xp):
+        return tuple(xp.linalg.svd(xp.asarray(a), full_matrices=False))
 
 
 def _qr_rule(F: Any, t: Any, out: Any) -> Any:
@@ -370,7 +382,8 @@ def qr_reduced(xp: Any, a: ArrayLike) -> Any:
     a = xp.asarray(a)
     if a.ndim < 2 or a.shape[-2] < a.shape[-1]:
         raise ValueError(f"matrices with no more columns than rows are needed, got shape {a.shape}")
-    return tuple(xp.linalg.qr(a))
+    with checking_linalg(xp):
+        return tuple(xp.linalg.qr(a))
 
 
 # --- the Euclidean norm -------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy
 
-from ..backend import namespace_of
+from ..backend import made_beside
 from ..errors import ShapeError
 from ..op import ArrayLike, as_tensor
 from ..op import composed as F
@@ -97,7 +97,7 @@ def pdist(x: ArrayLike, p: float = 2.0) -> Any:
         raise ShapeError(f"pdist: x must be (N, features), got {x.shape}")
     if p < 0:
         raise ValueError(f"pdist: p cannot be negative, got {p}")
-    i, j = namespace_of(x._array).triu_indices(x.shape[0], 1)
+    i, j = made_beside(x._array, "triu_indices", x.shape[0], 1)
     full = wide(x)
     return as_dtype(length(full[i] - full[j], p, -1, False), x.dtype)
 

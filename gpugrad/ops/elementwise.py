@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy
+
 from ..op import ArrayLike, elementwise, elementwise_function
 from .samples import array, binary, calls, distinct, unary
 
@@ -493,6 +495,8 @@ def where(xp: Any, condition: ArrayLike, x: ArrayLike, y: ArrayLike) -> Any:
     >>> gg.where([True, False], [1.0, 2.0], 0.0)
     tensor([1., 0.])
     """
+    if xp is not numpy:  # CuPy takes no numbers for conditions
+        condition = xp.asarray(condition)
     return xp.where(condition, x, y)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy
 
-from ..backend import namespace_of
+from ..backend import made_beside, on_device_of
 from ..errors import BoundsError, DTypeError, ShapeError, describe
 from ..op import ArrayLike, as_tensor, composed, primitive
 from .samples import array, calls
@@ -101,11 +101,12 @@ def one_hot(ids: ArrayLike, num_classes: int = -1) -> Any:
     if num_classes == -1:
         if not ids.size:
             raise ShapeError("one_hot: num_classes must be given for no ids at all")
-        num_classes = int(ids._array.max()) + 1
+        num_classes = int(composed.max(ids)) + 1
     if num_classes < 1:
         raise ValueError(f"one_hot: num_classes must be positive, or -1; got {num_classes}")
-    _check_rows(ids._array, num_classes)
-    places = namespace_of(ids._array).arange(num_classes)
+    with on_device_of(ids._array):
+        _check_rows(ids._array, num_classes)
+    places = made_beside(ids._array, "arange", num_classes)
     return composed.cast(composed.equal(composed.expand_dims(ids, -1), places), "int64")
 
 

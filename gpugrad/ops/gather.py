@@ -7,19 +7,35 @@ from typing import Any
 
 import numpy
 
+from .. import backend
 from ..op import ArrayLike, as_tensor, raw
-from . import elementwise, indexing, shape
+from . import comparison, elementwise, indexing, shape
 from .axes import axis_of, cut
 
 
-def _integers(name: str, indices: Any, length: int) -> Any:
-    """Raw indices, checked: a wrong one must be an error on every device."""
-    index = numpy.asarray(raw(indices)) if not hasattr(raw(indices), "dtype") else raw(indices)
+def _array(value: Any) -> Any:
+    """An index or a mask as a raw array, where it is."""
+    value = raw(value)
+    return value if hasattr(value, "dtype") else numpy.asarray(value)
+
+
+def _integers(name: str, indices: Any, length: int, like: Any) -> Any:
+    """Raw indices beside the Tensor `like`, checked: a wrong one must be an error on every device."""
+    index = _array(indices)
     if index.dtype.kind not in "iu" and index.size:
         raise TypeError(f"{name}: indices must be integers, got {index.dtype}")
-    if index.size and (index.min() < -length or index.max() >= length):
-        raise IndexError(f"{name}: indices must be in {-length}..{length - 1}, got {index.min()}..{index.max()}")
-    return index.astype(numpy.int64) if not index.size else index
+    with backend.on_device_of(index):
+        if index.size and (index.min() < -length or index.max() >= length):
+            raise IndexError(f"{name}: indices must be in {-length}..{length - 1}, got {index.min()}..{index.max()}")
+        index = index.astype(numpy.int64) if not index.size else index
+    return backend.beside(index, like._array)
+
+
+def _places(condition: Any) -> Any:
+    """Where a vector of conditions is true."""
+    array = _array(condition)
+    with backend.on_device_of(array):
+        return array.reshape(-1).nonzero()[0]
 
 
 def take(a: ArrayLike, indices: Any, axis: int | None = None, mode: str = "raise") -> Any:
@@ -32,15 +48,12 @@ def take(a: ArrayLike, indices: Any, axis: int | None = None, mode: str = "raise
     x = as_tensor(a)
     x, along = (shape.reshape(x, -1), 0) if axis is None else (x, axis)
     n = x.shape[axis_of(along, x.ndim)]
-    index = numpy.asarray(raw(indices))
-    if mode == "wrap":
-        index = index % n
-    elif mode == "clip":
-        index = numpy.clip(index, 0, n - 1)
-    elif mode != "raise":
+    index = _array(indices)
+    if mode not in ("raise", "wrap", "clip"):
         raise ValueError(f"take: mode must be 'raise', 'wrap' or 'clip', got {mode!r}")
-    index = _integers("take", index, n)
-    return indexing.getitem(x, cut(x.ndim, along, index))
+    with backend.on_device_of(index):
+        index = index % n if mode == "wrap" else index.clip(0, n - 1) if mode == "clip" else index
+    return indexing.getitem(x, cut(x.ndim, along, _integers("take", index, n, x)))
 
 
 def index_select(x: ArrayLike, axis: int, index: Any) -> Any:
@@ -57,10 +70,11 @@ def index_select(x: ArrayLike, axis: int, index: Any) -> Any:
 def _grid(name: str, x: Any, axis: int, index: Any) -> tuple[Any, ...]:
     """The full index that picks along one axis and runs along the others, as far as `index` does."""
     along = axis_of(axis, x.ndim)
-    index = _integers(name, index, x.shape[along])
+    index = _integers(name, index, x.shape[along], x)
     if index.ndim != x.ndim or any(index.shape[i] > n for i, n in enumerate(x.shape) if i != along):
         raise ValueError(f"{name}: an index of shape {index.shape} does not fit {x.shape} along axis {axis}")
-    grid = list(numpy.ogrid[tuple(slice(n) for n in index.shape)])
+    with backend.on_device_of(index):
+        grid = list(backend.namespace_of(index).ogrid[tuple(slice(n) for n in index.shape)])
     grid[along] = index
     return tuple(grid)
 
@@ -82,7 +96,7 @@ def _source(x: Any, src: Any, grid: tuple[Any, ...], axis: int) -> Any:
     source = as_tensor(src)
     source = source.astype(x.dtype) if source.dtype != x.dtype else source
     if source.ndim == 0:
-        return shape.broadcast_to(source, index.shape)
+        return shape.broadcast_to(source.to(x.device), index.shape)
     return indexing.getitem(source, tuple(slice(0, n) for n in index.shape))
 
 
@@ -118,7 +132,7 @@ def index_add(x: ArrayLike, axis: int, index: Any, source: ArrayLike, alpha: flo
     tensor([3., 0., 0.])
     """
     x, source = as_tensor(x), as_tensor(source)
-    where = cut(x.ndim, axis, _integers("index_add", index, x.shape[axis_of(axis, x.ndim)]))
+    where = cut(x.ndim, axis, _integers("index_add", index, x.shape[axis_of(axis, x.ndim)], x))
     added = source if alpha == 1 else source * alpha
     return elementwise.add(x, indexing.index_add_zeros(added, where, x.shape))
 
@@ -130,7 +144,7 @@ def masked_fill(x: ArrayLike, mask: Any, value: ArrayLike) -> Any:
     >>> gg.masked_fill([1.0, 2.0], [True, False], 0.0)
     tensor([0., 2.])
     """
-    return elementwise.where(numpy.asarray(raw(mask), bool) if isinstance(mask, list) else mask, value, as_tensor(x))
+    return elementwise.where(mask, value, as_tensor(x))
 
 
 def masked_select(x: ArrayLike, mask: Any) -> Any:
@@ -140,9 +154,11 @@ def masked_select(x: ArrayLike, mask: Any) -> Any:
     >>> gg.masked_select([1.0, 2.0], [True, False])
     tensor([1.])
     """
-    x, mask = as_tensor(x), numpy.asarray(raw(mask), bool)
+    x = as_tensor(x)
+    mask = backend.beside(_array(mask), x._array)
     common = numpy.broadcast_shapes(x.shape, mask.shape)
-    return indexing.getitem(shape.broadcast_to(x, common), numpy.broadcast_to(mask, common))
+    mask = backend.made_beside(mask, "broadcast_to", mask.astype(bool, copy=False), common)
+    return indexing.getitem(shape.broadcast_to(x, common), mask)
 
 
 def compress(condition: Any, a: ArrayLike, axis: int | None = None) -> Any:
@@ -152,7 +168,7 @@ def compress(condition: Any, a: ArrayLike, axis: int | None = None) -> Any:
     >>> gg.compress([True, False, True], [1.0, 2.0, 3.0])
     tensor([1., 3.])
     """
-    return take(a, numpy.flatnonzero(numpy.asarray(raw(condition))), axis)
+    return take(a, _places(condition), axis)
 
 
 def extract(condition: Any, arr: ArrayLike) -> Any:
@@ -162,7 +178,7 @@ def extract(condition: Any, arr: ArrayLike) -> Any:
     >>> gg.extract([True, False], [1.0, 2.0])
     tensor([1.])
     """
-    return take(arr, numpy.flatnonzero(numpy.asarray(raw(condition))))
+    return take(arr, _places(condition))
 
 
 def choose(a: Any, choices: Sequence[ArrayLike]) -> Any:
@@ -172,10 +188,10 @@ def choose(a: Any, choices: Sequence[ArrayLike]) -> Any:
     >>> gg.choose([1, 0], [[1.0, 2.0], [10.0, 20.0]])
     tensor([10.,  2.])
     """
-    number = _integers("choose", a, len(choices))
     out: Any = choices[-1]
+    number = _integers("choose", a, len(choices), as_tensor(out))
     for i in range(len(choices) - 2, -1, -1):
-        out = elementwise.where(number % len(choices) == i, choices[i], out)
+        out = elementwise.where(comparison.equal(elementwise.remainder(number, len(choices)), i), choices[i], out)
     return as_tensor(out)
 
 
@@ -190,7 +206,7 @@ def select(condlist: Sequence[Any], choicelist: Sequence[ArrayLike], default: Ar
         raise ValueError(f"select: {len(condlist)} conditions for {len(choicelist)} choices")
     out: Any = default
     for condition, choice in zip(reversed(condlist), reversed(choicelist), strict=True):
-        out = elementwise.where(numpy.asarray(raw(condition), bool), choice, out)
+        out = elementwise.where(condition, choice, out)
     return as_tensor(out)
 
 

@@ -18,6 +18,45 @@ def is_basic(index: Any) -> bool:
     )
 
 
+def _check_bounds(index: Any, shape: tuple[int, ...]) -> None:
+    """Refuse numbers beyond the ends, where a library would let them come in again at the other end, as CuPy does.
+
+    For an index that is on the GPU this waits for it.
+    """
+    parts = index if isinstance(index, tuple) else (index,)
+    if not any(hasattr(part, "dtype") for part in parts):
+        return
+    masks = [hasattr(part, "dtype") and part.dtype.kind == "b" for part in parts]
+    taken = sum(part.ndim if mask else not (part is None or part is Ellipsis) for part, mask in zip(parts, masks, strict=True))
+    axis = 0
+    for part, mask in zip(parts, masks, strict=True):
+        if part is Ellipsis:
+            axis += len(shape) - taken
+        elif mask:
+            axis += part.ndim
+        elif part is not None:
+            if hasattr(part, "dtype") and part.size and axis < len(shape):
+                n = shape[axis]
+                part = part if part.dtype.itemsize == 8 else part.astype("int64")  # in which n and -n can be had
+                if ((part >= n) if part.dtype.kind == "u" else (part < -n) | (part >= n)).any():
+                    raise IndexError(f"an index is out of bounds for axis {axis} with size {n}: {part.min()}..{part.max()}")
+            axis += 1
+
+
+def _add_at(xp: Any, out: Any, index: Any, x: Any) -> None:
+    """``xp.add.at``. CuPy's has no complex numbers, and of integers only some: others are added as those."""
+    kind = out.dtype.kind
+    if xp is numpy or kind == "f" or out.dtype.char in "iIQL":
+        xp.add.at(out, index, x)
+    elif kind == "c":
+        xp.add.at(out.real, index, x.real)
+        xp.add.at(out.imag, index, x.imag)
+    else:
+        wide = out.astype("int64").view("uint64")  # the bits of a sum are the same with and without a sign
+        xp.add.at(wide, index, x.astype("int64").view("uint64"))
+        out[...] = wide.view("int64").astype(out.dtype)
+
+
 _INDICES: tuple[Any, ...] = (
     1,
     (slice(None), -1),
@@ -40,6 +79,8 @@ def getitem(xp: Any, x: ArrayLike, index: Any) -> Any:
     >>> gg.getitem([1.0, 2.0, 3.0], [0, 0, 2])
     tensor([1., 1., 3.])
     """
+    if xp is not numpy:
+        _check_bounds(index, x.shape)
     return xp.asarray(x)[index]
 
 
@@ -60,7 +101,7 @@ def index_add_zeros(xp: Any, x: ArrayLike, index: Any, shape: tuple[int, ...]) -
     if is_basic(index):
         out[index] = x
     else:
-        xp.add.at(out, index, x)
+        _add_at(xp, out, index, x)
     return out
 
 
@@ -83,6 +124,8 @@ def index_set(xp: Any, x: ArrayLike, value: ArrayLike, index: Any) -> Any:
     >>> gg.index_set([1.0, 2.0], 5.0, 0)
     tensor([5., 2.])
     """
+    if xp is not numpy:
+        _check_bounds(index, x.shape)
     out = xp.array(x, copy=True)
     out[index] = value
     return out
@@ -115,6 +158,9 @@ def take_along_axis(xp: Any, x: ArrayLike, indices: Any, axis: int) -> Any:
     tensor([[2.],
             [3.]])
     """
+    if xp is not numpy:
+        indices = xp.asarray(indices)
+        _check_bounds((Ellipsis, indices), x.shape[axis : axis + 1 or None])
     return xp.take_along_axis(xp.asarray(x), indices, axis)
 
 
@@ -131,9 +177,9 @@ def put_along_axis_zeros(xp: Any, x: ArrayLike, indices: Any, axis: int, shape: 
     tensor([[0., 5., 0.]])
     """
     out = xp.zeros(shape, x.dtype)
-    grid = list(numpy.ogrid[tuple(slice(n) for n in shape)])  # the other axes of `indices` may be 1, and are then broadcast
-    grid[axis] = indices
-    xp.add.at(out, tuple(grid), x)
+    grid = list(xp.ogrid[tuple(slice(n) for n in shape)])  # the other axes of `indices` may be 1, and are then broadcast
+    grid[axis] = xp.asarray(indices)
+    _add_at(xp, out, tuple(grid), x)
     return out
 
 
@@ -147,6 +193,8 @@ def setitem_(xp: Any, x: ArrayLike, value: ArrayLike, index: Any) -> Any:
     >>> x
     tensor([5., 2.])
     """
+    if xp is not numpy:
+        _check_bounds(index, x.shape)
     x[index] = value
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy
 
-from ..backend import namespace_of
+from ..backend import made_beside, namespace_of
 from ..errors import DTypeError, ShapeError, describe
 from ..op import ArrayLike, apply, as_tensor, composed, fused, raw, registry
 from . import loss
@@ -110,11 +110,11 @@ def nll_loss(
     tensor(2.)
     """
     _check_nll(x, target, weight, ignore_index)
-    xp = namespace_of(raw(x))
     line = (-1,) + (1,) * (x.ndim - 2)
     target, weight = raw(target), raw(weight)
+    classes = made_beside(raw(x), "arange", x.shape[1]).reshape(line)
     kept = F.not_equal(target, ignore_index)
-    chosen = F.logical_and(F.equal(F.expand_dims(target, 1), xp.arange(x.shape[1]).reshape(line)), F.expand_dims(kept, 1))
+    chosen = F.logical_and(F.equal(F.expand_dims(target, 1), classes), F.expand_dims(kept, 1))
     losses = -F.sum(F.where(chosen, x, 0.0), axis=1)
     if weight is None:
         weights = F.astype(kept, x.dtype)
@@ -195,7 +195,7 @@ def _any_cross_entropy(x: Any, target: Any, weight: Any, ignored: int, reduction
     hard = F.nll_loss(logs, target, weight, ignored, reduction)
     if not smoothing:
         return hard
-    units = namespace_of(x._array).broadcast_to(x.dtype.type(-1), x.shape)
+    units = made_beside(x._array, "full", x.shape, -1.0, x.dtype)
     count = F.nll_loss(units, target, None, ignored, "none")
     spread = F.where(count == 0, 0.0, -F.sum(scaled, 1))
     if reduction == "mean":

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import functools
+import operator
 import warnings
 from typing import Any
 
 import numpy
 
+from .. import backend
 from ..errors import DTypeError, ShapeError, describe, format_site, user_frame, user_site
 from ..op import ArrayLike, composed, fused
 from .samples import array, calls, distinct
@@ -144,9 +146,18 @@ def _check_classes(x: Any, target: Any) -> None:
 
 def check_ids(raw: Any, classes: int, ignored: int | None = None) -> None:
     """Refuse a class id out of range: it would give a wrong number, not an error."""
+    if backend.many_devices:
+        with backend.on_device_of(raw):
+            _check_ids(raw, classes, ignored)
+    else:
+        _check_ids(raw, classes, ignored)
+
+
+def _check_ids(raw: Any, classes: int, ignored: int | None) -> None:
     unsigned = raw.view(f"u{raw.dtype.itemsize}")  # a negative id is a huge one: one pass finds both
     if unsigned.size and unsigned.max() >= classes:
-        bad = raw[((raw < 0) | (raw >= classes)) & (raw != ignored)]
+        outside = (raw < 0) | (raw >= classes)
+        bad = raw[outside if ignored is None else outside & (raw != ignored)]
         if bad.size:
             raise ShapeError(f"class ids must be in 0..{classes - 1} for {classes} logits; got {bad[0]}")
 
@@ -170,16 +181,21 @@ def _rows(n: int) -> Any:
     return numpy.arange(n)
 
 
+def _rows_of(x: Any) -> Any:
+    """The numbers of the rows of `x`, beside it."""
+    return backend.beside(_rows(x.shape[0]), _constant(x))
+
+
 def _exp_rows(xp: Any, x: Any) -> tuple[Any, Any, Any]:
     """``exp(x - max)`` of each row, its sum and the maximum; in blocks of rows that stay in the cache from pass to pass."""
     if xp is numpy and 0 < x.shape[1] <= 64:  # NumPy is slow along narrow rows: three times as slow at 10, and more by number
         largest = numpy.maximum.reduce(numpy.ascontiguousarray(x.T), axis=0)
     else:
-        largest = xp.maximum.reduce(x, axis=1)
+        largest = numpy.maximum.reduce(x, axis=1) if xp is numpy else xp.max(x, axis=1)
     ones = ones_vector(x.shape[1], x.dtype) if xp is numpy and x.dtype.char in "fd" else None
     exps = xp.empty_like(x)
     totals = xp.empty_like(largest)
-    step = max(1, _BLOCK // max(x.shape[1], 1))
+    step = max(1, _BLOCK // max(x.shape[1], 1) if xp is numpy else x.shape[0])
     for start in range(0, x.shape[0], step):
         rows = slice(start, start + step)
         block = exps[rows]
@@ -222,7 +238,7 @@ def _cross_entropy_rule(F: Any, t: Any, target: Any, reduction: str, aux: Any) -
         t = t / exps.shape[0]
     mass = 1 if rows is not None else target.sum(axis=1)
     scale = (t * mass / totals)[:, None]
-    grad = numpy.multiply(exps, scale, exps) if F.once else exps * scale
+    grad = operator.imul(exps, scale) if F.once else exps * scale
     if rows is not None:
         grad[rows, target] -= t
     else:
@@ -266,7 +282,7 @@ def cross_entropy(F: Any, x: ArrayLike, target: ArrayLike, reduction: str = "mea
     _check_classes(x, target)
     logs = F.log_softmax(x, axis=1)
     if target.dtype.kind in "iu":
-        return reduce(F, -F.getitem(logs, (numpy.arange(x.shape[0]), getattr(target, "_array", target))), reduction)
+        return reduce(F, -F.getitem(logs, (_rows_of(x), getattr(target, "_array", target))), reduction)
     return reduce(F, -F.sum(logs * target, axis=1), reduction)
 
 
@@ -277,7 +293,9 @@ def _constant(target: Any) -> Any:
 
 def _check_probability(name: str, x: Any) -> None:
     raw = _constant(x)
-    if raw.size and not (raw.min() >= 0 and raw.max() <= 1):
+    with backend.on_device_of(raw):
+        inside = not raw.size or (raw.min() >= 0 and raw.max() <= 1)
+    if not inside:
         raise ValueError(f"{name}: predictions must be probabilities in [0, 1]; for logits use {name}_with_logits")
 
 
@@ -304,9 +322,9 @@ def binary_cross_entropy(
     _check_probability("binary_cross_entropy", x)
     same_shape("binary_cross_entropy", x, target)
     with numpy.errstate(divide="ignore"):  # where() keeps the infinite slope of log(0), times 0, out of the gradient
-        log_yes = F.maximum(F.log(F.where(x > 0, x, 0.0)), -100.0)
-        log_no = F.maximum(F.log1p(-F.where(x < 1, x, 1.0)), -100.0)
-    losses = -(target * log_yes + (1 - target) * log_no)
+        log_yes = F.maximum(F.log(F.where(F.greater(x, 0), x, 0.0)), -100.0)
+        log_no = F.maximum(F.log1p(-F.where(F.less(x, 1), x, 1.0)), -100.0)
+    losses = -(target * log_yes + F.subtract(1, target) * log_no)
     return reduce(F, losses if weight is None else F.multiply(losses, weight), reduction)
 
 
@@ -377,5 +395,5 @@ def multiclass_svm_loss(F: Any, x: ArrayLike, target: ArrayLike, margin: float =
     if not _is_ids(target):
         raise DTypeError(f"multiclass_svm_loss: target must be integer class ids, got {describe(target)}")
     _check_classes(x, target)
-    right = F.getitem(x, (numpy.arange(x.shape[0])[:, None], target[:, None]))
+    right = F.getitem(x, (_rows_of(x)[:, None], target[:, None]))
     return reduce(F, F.sum(F.relu(x - right + margin), axis=1) - margin, reduction)

@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy
 
+from .. import backend
 from ..op import ArrayLike, as_tensor, linear, raw
 from . import comparison, elementwise, indexing, reduction, shape
 from .axes import axes_of, axis_of, cut
+from .placing import tensor_beside
 from .samples import array, calls
 
 # --- more axes ----------------------------------------------------------------------------------------------------
@@ -164,7 +166,7 @@ def append(arr: ArrayLike, values: ArrayLike, axis: int | None = None) -> Any:
     >>> gg.append([1.0], [2.0, 3.0])
     tensor([1., 2., 3.])
     """
-    return shape.concatenate(_list((arr, values)), axis)
+    return shape.concatenate([as_tensor(arr), tensor_beside(values, as_tensor(arr))], axis)
 
 
 def array_split(ary: ArrayLike, indices_or_sections: Any, axis: int = 0) -> list[Any]:
@@ -251,7 +253,7 @@ def delete(arr: ArrayLike, obj: Any, axis: int | None = None) -> Any:
     """
     x = as_tensor(arr)
     x, along = (shape.reshape(x, -1), 0) if axis is None else (x, axis)
-    kept = numpy.delete(numpy.arange(x.shape[axis_of(along, x.ndim)]), raw(obj))
+    kept = numpy.delete(numpy.arange(x.shape[axis_of(along, x.ndim)]), backend.on_host(raw(obj)))
     return indexing.getitem(x, cut(x.ndim, along, kept))
 
 
@@ -284,7 +286,8 @@ def repeat(a: ArrayLike, repeats: Any, axis: int | None = None) -> Any:
     """
     x = as_tensor(a)
     x, along = (shape.reshape(x, -1), 0) if axis is None else (x, axis)
-    return indexing.getitem(x, cut(x.ndim, along, numpy.repeat(numpy.arange(x.shape[axis_of(along, x.ndim)]), raw(repeats))))
+    places = numpy.repeat(numpy.arange(x.shape[axis_of(along, x.ndim)]), backend.on_host(raw(repeats)))
+    return indexing.getitem(x, cut(x.ndim, along, places))
 
 
 # --- order along axes ---------------------------------------------------------------------------------------------
@@ -502,6 +505,7 @@ def diff(a: ArrayLike, n: int = 1, axis: int = -1, prepend: Any = None, append: 
         end = as_tensor(value)
         if end.ndim:
             return end
+        end = end.to(x.device)
         return shape.broadcast_to(end, tuple(1 if i == axis_of(axis, x.ndim) else m for i, m in enumerate(x.shape)))
 
     ends = [fitted(prepend)] if prepend is not None else []
@@ -537,7 +541,9 @@ def pad(array: ArrayLike, pad_width: Any, mode: str = "constant", constant_value
         middle = tuple(slice(int(a), int(a) + n) for n, (a, _) in zip(x.shape, widths, strict=True))
         out = indexing.index_add_zeros(x, middle, full)
         if numpy.any(numpy.asarray(constant_values) != 0):
-            out = out + numpy.pad(numpy.zeros(x.shape, x.dtype), widths, constant_values=constant_values)
+            out = out + backend.beside(
+                numpy.pad(numpy.zeros(x.shape, x.dtype), widths, constant_values=constant_values), x._array
+            )
         return out
     for axis, (before, after) in enumerate(widths.tolist()):
         if before or after:

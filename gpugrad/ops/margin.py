@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..backend import namespace_of
+from ..backend import made_beside
 from ..errors import DTypeError, ShapeError, describe
 from ..op import ArrayLike, as_tensor
 from ..op import composed as F
@@ -140,7 +140,7 @@ def multi_margin_loss(
     x, target, single = _rows("multi_margin_loss", x, target, True)
     classes = x.shape[1]
     check_ids(target._array, classes)
-    right = target[:, None] == namespace_of(x._array).arange(classes)
+    right = target[:, None] == made_beside(x._array, "arange", classes)
     over = F.relu(x - F.sum(F.where(right, x, 0.0), 1, True) + margin)
     if p == 2:
         over = F.square(over)
@@ -171,7 +171,8 @@ def multilabel_margin_loss(x: ArrayLike, target: ArrayLike, reduction: str = "me
     classes = x.shape[1]
     check_ids(target._array, classes, -1)
     listed = F.cumprod(F.cast(target >= 0, "int64"), 1) > 0
-    named = (F.expand_dims(target, -1) == namespace_of(x._array).arange(classes)) & F.expand_dims(listed, -1)  # (N, place, class)
+    names = made_beside(x._array, "arange", classes)
+    named = (F.expand_dims(target, -1) == names) & F.expand_dims(listed, -1)  # (N, place, class)
     times = F.sum(F.astype(named, x.dtype), 1)
     over = F.relu(1 - F.expand_dims(x, -1) + F.expand_dims(x, 1))  # (N, y, i)
     pairs = F.expand_dims(times, -1) * F.expand_dims(F.astype(times == 0, x.dtype), 1)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy
 
-from ..backend import namespace_of
+from ..backend import made_beside, namespace_of
 from ..errors import ShapeError
 from ..op import ArrayLike, as_tensor, composed, fused, several
 from ..tape import no_grad
@@ -41,8 +41,8 @@ def _raw_wide(xp: Any, x: Any) -> Any:
     return x.astype(numpy.float32) if x.dtype.itemsize < 4 else x
 
 
-def _row_blocks(rows: int, length: int) -> list[slice]:
-    step = max(1, _BLOCK // max(length, 1))
+def _row_blocks(xp: Any, rows: int, length: int) -> list[slice]:
+    step = max(1, _BLOCK // max(length, 1) if xp is numpy else rows)
     return [slice(start, start + step) for start in range(0, rows, step)]
 
 
@@ -63,7 +63,7 @@ def _norm_forward(xp: Any, x: Any, weight: Any, bias: Any, shape: tuple[int, ...
     w, b = (None if p is None else p.reshape(length).astype(rows.dtype, copy=False) for p in (weight, bias))
     means = _weighted_sums(xp, rows, ones_vector(length, rows.dtype) if xp is numpy else 1) / count if centered else None
     scales = xp.empty((rows.shape[0], 1), rows.dtype)
-    for part in _row_blocks(*rows.shape):
+    for part in _row_blocks(xp, *rows.shape):
         block, scale = out[part], scales[part]
         xp.subtract(rows[part], 0 if means is None else means[part], block)
         scale[...] = 1 / xp.sqrt(xp.einsum("ij,ij->i", block, block)[:, None] / count + eps)
@@ -83,7 +83,7 @@ def _norm_rule(t: Any, x: Any, weight: Any, aux: Any, wanted: tuple[bool, ...], 
     w = None if weight is None else weight.reshape(length).astype(rows.dtype, copy=False)
     each = w if w is not None else ones_vector(length, rows.dtype) if xp is numpy else 1
     grad, slope = xp.empty_like(rows), xp.zeros(length, rows.dtype)
-    for part in _row_blocks(*rows.shape):
+    for part in _row_blocks(xp, *rows.shape):
         block, cotangent, scale = grad[part], t[part], scales[part]
         line = rows[part] if means is None else rows[part] - means[part]
         xp.multiply(cotangent, line, block)
@@ -428,8 +428,7 @@ def local_response_norm(x: ArrayLike, size: int, alpha: float = 1e-4, beta: floa
 
 
 def _padded_channels(x: Any, before: int, after: int) -> Any:
-    xp = namespace_of(x._array)
-    ends = [xp.zeros((x.shape[0], n, *x.shape[2:]), x.dtype) for n in (before, after)]
+    ends = [made_beside(x._array, "zeros", (x.shape[0], n, *x.shape[2:]), x.dtype) for n in (before, after)]
     return composed.concatenate([ends[0], x, ends[1]], axis=1)
 
 

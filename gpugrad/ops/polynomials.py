@@ -11,6 +11,7 @@ from ..op import ArrayLike, as_tensor, raw
 from . import complex_numbers, elementwise, indexing, reduction, shape, statistics
 from .decompositions import eig, pinv
 from .linalg import matmul
+from .placing import beside_arguments, tensor_beside
 from .standard import vander
 
 __all__ = ["poly", "polyadd", "polyder", "polydiv", "polyfit", "polyint", "polymul", "polysub", "roots"]
@@ -23,11 +24,13 @@ def _coefficients(p: Any) -> Any:
     return indexing.getitem(p, slice(int(kept[0]) if len(kept) else max(p.shape[0] - 1, 0), None))
 
 
+@beside_arguments
 def _zeros(n: int, like: Any) -> Any:
     """That many zeros, of the dtype of a Tensor and where it is."""
     return backend.namespace_of(raw(like)).zeros(n, like.dtype)
 
 
+@beside_arguments
 def _falling(n: int, like: Any) -> Any:
     """``n, ..., 1``, of the dtype of a Tensor and where it is."""
     return backend.namespace_of(raw(like)).arange(n, 0, -1).astype(like.dtype)
@@ -46,8 +49,10 @@ def polyadd(a1: ArrayLike, a2: ArrayLike) -> Any:
     >>> gg.polyadd([1.0, 2.0], [3.0])
     tensor([1., 5.])
     """
-    n = max(as_tensor(a1).size, as_tensor(a2).size)
-    return elementwise.add(_widened(a1, n), _widened(a2, n))
+    x = as_tensor(a1)
+    y = tensor_beside(a2, x)
+    n = max(x.size, y.size)
+    return elementwise.add(_widened(x, n), _widened(y, n))
 
 
 def polysub(a1: ArrayLike, a2: ArrayLike) -> Any:
@@ -113,7 +118,7 @@ def polyint(p: ArrayLike, m: int = 1, k: Any = None) -> Any:
     """
     p = as_tensor(p)
     p = p if p.dtype.kind in "fc" else p.astype("float64")
-    constants = shape.broadcast_to(as_tensor(0.0 if k is None else k).astype(p.dtype), (m,))
+    constants = shape.broadcast_to(tensor_beside(0.0 if k is None else k, p).astype(p.dtype), (m,))
     for i in range(m):
         p = elementwise.divide(p, _falling(p.shape[0], p))
         p = shape.concatenate([p, indexing.getitem(constants, slice(i, i + 1))])
@@ -141,6 +146,7 @@ def polyfit(x: ArrayLike, y: ArrayLike, deg: int, rcond: float | None = None, w:
     return solution / (scale if y.ndim == 1 else shape.expand_dims(scale, -1))
 
 
+@beside_arguments
 def roots(p: ArrayLike) -> Any:
     """Roots of a polynomial, complex, differentiable where they are apart from each other (`numpy.roots`).
 
@@ -163,6 +169,7 @@ def roots(p: ArrayLike) -> Any:
     return shape.concatenate([found, _zeros(zeros, found)]) if zeros else found
 
 
+@beside_arguments
 def poly(seq_of_zeros: ArrayLike) -> Any:
     """The polynomial with those roots, or the characteristic one of a square matrix (`numpy.poly`).
 
@@ -176,7 +183,7 @@ def poly(seq_of_zeros: ArrayLike) -> Any:
     out: Any = as_tensor(one)
     for i in range(zeros.shape[0]):
         out = statistics.convolve(out, shape.concatenate([one, elementwise.negative(indexing.getitem(zeros, slice(i, i + 1)))]))
-    values = raw(zeros)
+    values = backend.on_host(raw(zeros))
     if zeros.dtype.kind == "c" and numpy.all(numpy.sort(values) == numpy.sort(values.conjugate())):
         return complex_numbers.real(out)
     return out

@@ -9,6 +9,7 @@ import numpy
 from .. import backend
 from ..op import ArrayLike, as_tensor, raw
 from . import indexing, shape
+from .placing import beside_arguments, tensor_beside
 from .sorting import sort, unique
 
 
@@ -35,6 +36,7 @@ class UniqueInverse(NamedTuple):
     inverse_indices: Any
 
 
+@beside_arguments
 def unique_all(x: ArrayLike) -> UniqueAll:
     """Distinct values, where each comes first, which of them each element is, and how many there are (`numpy.unique_all`).
 
@@ -86,6 +88,7 @@ def unique_values(x: ArrayLike) -> Any:
     return unique_all(x).values
 
 
+@beside_arguments
 def isin(element: ArrayLike, test_elements: ArrayLike, assume_unique: bool = False, invert: bool = False) -> Any:
     """Whether each element is among the others (`numpy.isin`, `torch.isin`).
 
@@ -93,7 +96,8 @@ def isin(element: ArrayLike, test_elements: ArrayLike, assume_unique: bool = Fal
     >>> gg.isin([1, 2, 3], [3, 1])
     tensor([ True, False,  True])
     """
-    array, others = raw(as_tensor(element)), raw(as_tensor(test_elements))
+    x = as_tensor(element)
+    array, others = raw(x), raw(tensor_beside(test_elements, x))
     return as_tensor(backend.namespace_of(array).isin(array, others, assume_unique=assume_unique, invert=invert))
 
 
@@ -107,13 +111,17 @@ def union1d(ar1: ArrayLike, ar2: ArrayLike) -> Any:
     return unique(shape.concatenate([ar1, ar2], None))
 
 
+@beside_arguments
 def _pooled(ar1: Any, ar2: Any, assume_unique: bool) -> tuple[Any, Any]:
     """The distinct values of each, sorted together, and which are equal to their successor."""
+    ar1 = as_tensor(ar1)
+    ar2 = tensor_beside(ar2, ar1)
     pool = sort(shape.concatenate([ar1, ar2] if assume_unique else [unique(ar1), unique(ar2)], None))
     array = raw(pool)
     return pool, array[1:] == array[:-1]
 
 
+@beside_arguments
 def intersect1d(ar1: ArrayLike, ar2: ArrayLike, assume_unique: bool = False) -> Any:
     """Distinct values that are in both (`numpy.intersect1d`).
 
@@ -125,6 +133,7 @@ def intersect1d(ar1: ArrayLike, ar2: ArrayLike, assume_unique: bool = False) -> 
     return indexing.getitem(pool, twice.nonzero()[0])
 
 
+@beside_arguments
 def setxor1d(ar1: ArrayLike, ar2: ArrayLike, assume_unique: bool = False) -> Any:
     """Distinct values that are in one of both only (`numpy.setxor1d`).
 
@@ -139,6 +148,7 @@ def setxor1d(ar1: ArrayLike, ar2: ArrayLike, assume_unique: bool = False) -> Any
     return indexing.getitem(pool, alone.nonzero()[0])
 
 
+@beside_arguments
 def setdiff1d(ar1: ArrayLike, ar2: ArrayLike, assume_unique: bool = False) -> Any:
     """Distinct values of the first that are not in the second (`numpy.setdiff1d`).
 

@@ -159,7 +159,7 @@ def sum_to(xp: Any, x: ArrayLike, shape: tuple[int, ...]) -> Any:
         return ones_vector(x.shape[0], x.dtype).dot(x)
     lead = x.ndim - len(shape)
     axes = tuple(range(lead)) + tuple(i + lead for i, n in enumerate(shape) if n == 1 and x.shape[i + lead] != 1)
-    return xp.reshape(xp.add.reduce(x, axis=axes), shape)
+    return xp.reshape(xp.add.reduce(x, axis=axes) if axes else x, shape)
 
 
 # --- joining ------------------------------------------------------------------------------------------------------

@@ -123,21 +123,20 @@ _STRAIGHT = {
 """Methods by which the place of quantile q among n sorted elements is ``q * (n + a) + b``."""
 
 _STEPS: dict[str, Any] = {
-    "lower": numpy.floor,
-    "higher": numpy.ceil,
-    "nearest": numpy.round,
-    "midpoint": lambda place: (numpy.floor(place) + numpy.ceil(place)) / 2,
+    "lower": elementwise.floor,
+    "higher": elementwise.ceil,
+    "nearest": elementwise.rint,
+    "midpoint": lambda place: (elementwise.floor(place) + elementwise.ceil(place)) / 2,
 }
 """Methods by which the place is a rounded one."""
 
 
 def _place(q: Any, n: int, method: str) -> Any:
-    """Where among n sorted elements quantile `q` lies: a Tensor, on the tape if `q` is."""
-    q = as_tensor(q)
+    """Where among n sorted elements quantile `q`, a Tensor, lies: on the tape if `q` is."""
     if method in _STEPS:
         if q.requires_grad:
             raise DTypeError(f"quantile: by method {method!r} there is no gradient by q\n  at {format_site(user_site())}")
-        return as_tensor(_STEPS[method](raw(q) * (n - 1)))
+        return _STEPS[method](q * (n - 1))
     a, b = _STRAIGHT[method]
     return elementwise.clip(q * (n + a) + b, 0.0, float(n - 1))
 
@@ -153,17 +152,17 @@ def quantile(a: ArrayLike, q: Any, axis: Axis = None, method: str = "linear", ke
     """
     if method not in _STRAIGHT | _STEPS:
         raise ValueError(f"quantile: method must be one of {', '.join(_STRAIGHT | _STEPS)}, got {method!r}")
-    parts = raw(q) if hasattr(q, "dtype") else numpy.asarray(q, numpy.float64)
-    if parts.size and not (parts.min() >= 0 and parts.max() <= 1):
-        raise ValueError("quantile: q must be in [0, 1]")
     x, kept = _sorted_last(a, axis)
+    parts = as_tensor(q if hasattr(q, "dtype") else numpy.asarray(q, numpy.float64)).to(x.device)
+    if parts.size and not (parts.detach().min() >= 0 and parts.detach().max() <= 1):
+        raise ValueError("quantile: q must be in [0, 1]")
     n = x.shape[-1]
-    place = _place(q if hasattr(q, "dtype") else parts, n, method)
-    below = numpy.clip(numpy.floor(raw(place)), 0, n - 1).astype(int)
-    above = numpy.minimum(below + 1, n - 1)
+    place = _place(parts, n, method)
+    below = raw(shape.cast(elementwise.clip(elementwise.floor(raw(place)), 0, n - 1), "int64"))
+    above = raw(elementwise.minimum(elementwise.add(below, 1), n - 1))
     share = (place - below).astype(x.dtype)
     lower, upper = indexing.getitem(x, (Ellipsis, below)), indexing.getitem(x, (Ellipsis, above))
-    unused = comparison.logical_and(share == 0, comparison.isinf(upper))  # infinity times 0 would be nan
+    unused = comparison.logical_and(comparison.equal(share, 0), comparison.isinf(upper))  # infinity times 0 would be nan
     upper = elementwise.where(unused, 0.0, upper)
     out = elementwise.add(elementwise.multiply(lower, 1 - share), elementwise.multiply(upper, share))
     last = indexing.getitem(x, (Ellipsis, slice(n - 1, n)))
@@ -203,7 +202,8 @@ def nanmedian(a: ArrayLike, axis: Axis = None, keepdims: bool = False) -> Any:
     """
     x, kept = _sorted_last(a, axis)
     count = raw(reduction.sum(comparison.logical_not(comparison.isnan(x)), axis=-1, keepdims=True))
-    low, high = numpy.maximum(count - 1, 0) // 2, numpy.minimum(count // 2, x.shape[-1] - 1)
+    with backend.on_device_of(count):
+        low, high = (count - 1).clip(0, None) // 2, (count // 2).clip(None, x.shape[-1] - 1)
     pair = [indexing.take_along_axis(x, index, -1) for index in (low, high)]
     out = elementwise.multiply(elementwise.add(*pair), 0.5)
     return shape.reshape(out, kept if keepdims else out.shape[:-1])
@@ -218,22 +218,22 @@ def nanquantile(a: ArrayLike, q: Any, axis: Axis = None, method: str = "linear",
     """
     if method not in _STRAIGHT | _STEPS:
         raise ValueError(f"nanquantile: method must be one of {', '.join(_STRAIGHT | _STEPS)}, got {method!r}")
-    parts = numpy.asarray(raw(q), numpy.float64)
+    parts = numpy.asarray(backend.on_host(raw(q)), numpy.float64)
     if parts.size and not (parts.min() >= 0 and parts.max() <= 1):
         raise ValueError("nanquantile: q must be in [0, 1]")
     x, kept = _sorted_last(a, axis)
-    count = raw(reduction.sum(comparison.logical_not(comparison.isnan(x)), axis=-1, keepdims=True))
-    last = numpy.maximum(count - 1, 0)
-    points = backend.namespace_of(count).asarray(parts.reshape(-1))
+    count = reduction.sum(comparison.logical_not(comparison.isnan(x)), axis=-1, keepdims=True).detach()
+    last = elementwise.maximum(count - 1, 0)
+    points = backend.beside(parts.reshape(-1), raw(count))
     if method in _STEPS:
         place = _STEPS[method](points * last)
     else:
         shift, start = _STRAIGHT[method]
-        place = numpy.minimum(numpy.maximum(points * (count + shift) + start, 0.0), last)
-    below = numpy.floor(place).astype(int)
-    pair = [indexing.take_along_axis(x, index, -1) for index in (below, numpy.minimum(below + 1, last))]
+        place = elementwise.minimum(elementwise.maximum(points * (count + shift) + start, 0.0), last)
+    below = shape.cast(elementwise.floor(place), "int64")
+    pair = [indexing.take_along_axis(x, raw(index), -1) for index in (below, elementwise.minimum(below + 1, last))]
     out = elementwise.add(pair[0], elementwise.multiply(pair[1] - pair[0], (place - below).astype(x.dtype)))
-    out = elementwise.where(place == below, pair[0], out)  # infinity times 0 would be nan
+    out = elementwise.where(comparison.equal(place, below), pair[0], out)  # infinity times 0 would be nan
     out = shape.moveaxis(out, -1, 0)
     return shape.reshape(out, parts.shape + (kept if keepdims else out.shape[1:]))
 
@@ -245,7 +245,7 @@ def nanpercentile(a: ArrayLike, q: Any, axis: Axis = None, method: str = "linear
     >>> gg.nanpercentile([1.0, float("nan"), 3.0], 50)
     tensor(2.)
     """
-    return nanquantile(a, numpy.asarray(raw(q)) / 100, axis, method, keepdims)
+    return nanquantile(a, numpy.asarray(backend.on_host(raw(q))) / 100, axis, method, keepdims)
 
 
 # --- sets: values and indices without gradients -------------------------------------------------------------------
@@ -258,7 +258,9 @@ def nonzero(a: ArrayLike) -> tuple[Any, ...]:
     >>> gg.nonzero([0.0, 2.0, 3.0])
     (tensor([1, 2]),)
     """
-    return tuple(as_tensor(index) for index in as_tensor(a)._array.nonzero())
+    array = as_tensor(a)._array
+    with backend.on_device_of(array):
+        return tuple(as_tensor(index) for index in array.nonzero())
 
 
 def flatnonzero(a: ArrayLike) -> Any:
@@ -291,9 +293,9 @@ def unique(ar: ArrayLike) -> Any:
     """
     x = shape.reshape(as_tensor(ar), -1)
     ordered = sort(x)
-    first = raw(ordered)[1:] != raw(ordered)[:-1]
-    keep = numpy.concatenate([numpy.ones(min(x.size, 1), bool), first])
-    return indexing.getitem(ordered, numpy.flatnonzero(keep))
+    new = comparison.not_equal(raw(ordered)[1:], raw(ordered)[:-1])
+    places = raw(elementwise.add(flatnonzero(new), 1))
+    return shape.concatenate([indexing.getitem(ordered, slice(0, 1)), indexing.getitem(ordered, places)])
 
 
 def partition(a: ArrayLike, kth: int | Sequence[int], axis: int | None = -1) -> Any:

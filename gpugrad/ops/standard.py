@@ -12,8 +12,10 @@ from .. import backend
 from ..op import ArrayLike, as_tensor, raw
 from . import comparison, complex_numbers, elementwise, floating, indexing, manipulation, reduction, scan, shape, sorting
 from .axes import axes_of
+from .placing import beside_arguments, tensor_beside
 
 
+@beside_arguments
 def _cumulative(name: str, scanned: Any, start: int, x: Any, axis: int | None, dtype: DTypeLike | None, with_start: bool) -> Any:
     x = as_tensor(x)
     if axis is None:
@@ -126,6 +128,7 @@ def nanargmin(a: ArrayLike, axis: int | None = None, keepdims: bool = False) -> 
     return reduction.argmin(_without_nan(a, numpy.inf, axis), axis, keepdims)
 
 
+@beside_arguments
 def _without_nan(a: Any, filler: float, axis: int | None) -> Any:
     x = as_tensor(a)
     missing = comparison.isnan(x)
@@ -216,8 +219,9 @@ def ediff1d(ary: ArrayLike, to_end: Any = None, to_begin: Any = None) -> Any:
     >>> gg.ediff1d([1.0, 4.0, 9.0], to_end=0.0)
     tensor([3., 5., 0.])
     """
-    parts = [to_begin, manipulation.diff(shape.reshape(as_tensor(ary), -1)), to_end]
-    return shape.concatenate([shape.reshape(as_tensor(part), -1) for part in parts if part is not None])
+    between = manipulation.diff(shape.reshape(as_tensor(ary), -1))
+    parts = [tensor_beside(part, between) for part in (to_begin, between, to_end) if part is not None]
+    return shape.concatenate([shape.reshape(part, -1) for part in parts])
 
 
 def insert(arr: ArrayLike, obj: int, values: ArrayLike, axis: int | None = None) -> Any:
@@ -227,7 +231,8 @@ def insert(arr: ArrayLike, obj: int, values: ArrayLike, axis: int | None = None)
     >>> gg.insert([1.0, 3.0], 1, 2.0)
     tensor([1., 2., 3.])
     """
-    x, new = as_tensor(arr), as_tensor(values)
+    x = as_tensor(arr)
+    new = tensor_beside(values, x)
     x, along = (shape.reshape(x, -1), 0) if axis is None else (x, axis % builtins.max(as_tensor(arr).ndim, 1))
     if not isinstance(obj, int | numpy.integer):
         raise TypeError("insert: only one place, an integer, is supported; join slices with gpugrad.concatenate")
@@ -269,7 +274,8 @@ def vander(x: ArrayLike, N: int | None = None, increasing: bool = False) -> Any:
     x = as_tensor(x)
     powers = numpy.arange(x.shape[0] if N is None else N)
     powers = powers if increasing else powers[::-1].copy()
-    return elementwise.power(shape.expand_dims(x, -1), powers.astype(x.dtype) if x.dtype.kind in "fc" else powers)
+    powers = backend.beside(powers.astype(x.dtype) if x.dtype.kind in "fc" else powers, raw(x))
+    return elementwise.power(shape.expand_dims(x, -1), powers)
 
 
 def trim_zeros(filt: ArrayLike, trim: str = "fb") -> Any:
@@ -289,6 +295,7 @@ def trim_zeros(filt: ArrayLike, trim: str = "fb") -> Any:
     return indexing.getitem(x, slice(int(kept[0]) if "f" in trim else 0, int(kept[-1]) + 1 if "b" in trim else None))
 
 
+@beside_arguments
 def ix_(*args: ArrayLike) -> tuple[Any, ...]:
     """Indices of all combinations, one array along each axis (`numpy.ix_`).
 
@@ -306,6 +313,7 @@ def ix_(*args: ArrayLike) -> tuple[Any, ...]:
     return tuple(out)
 
 
+@beside_arguments
 def unwrap(p: ArrayLike, discont: float | None = None, axis: int = -1, *, period: float = 2 * numpy.pi) -> Any:
     """Phases with jumps of more than half a period taken out (`numpy.unwrap`).
 
@@ -319,6 +327,7 @@ def unwrap(p: ArrayLike, discont: float | None = None, axis: int = -1, *, period
     return elementwise.add(x, smooth - array)
 
 
+@beside_arguments
 def frexp(x: ArrayLike) -> tuple[Any, Any]:
     """Mantissa, in [0.5, 1), and exponent of two, elementwise (`numpy.frexp`); by the mantissa differentiable.
 

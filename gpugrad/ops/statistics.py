@@ -6,9 +6,11 @@ from typing import Any
 
 import numpy
 
+from .. import backend
 from ..op import ArrayLike, as_tensor, raw
-from . import comparison, complex_numbers, elementwise, indexing, linalg, manipulation, reduction, scan, shape
+from . import comparison, complex_numbers, elementwise, indexing, linalg, manipulation, reduction, scan, shape, sorting
 from .axes import Axis, axes_of, axis_of, cut
+from .placing import tensor_beside
 
 
 def ptp(a: ArrayLike, axis: Axis = None, keepdims: bool = False) -> Any:
@@ -286,11 +288,13 @@ def interp(x: ArrayLike, xp: Any, fp: ArrayLike, left: Any = None, right: Any = 
     >>> gg.interp(1.5, [1.0, 2.0], [10.0, 20.0])
     tensor(15.)
     """
-    x, values, knots = as_tensor(x), as_tensor(fp), as_tensor(xp)
-    at = raw(x)
-    cell = numpy.clip(numpy.searchsorted(raw(knots), at, side="right") - 1, 0, max(knots.shape[0] - 2, 0))
-    k0, k1 = indexing.getitem(knots, cell), indexing.getitem(knots, numpy.minimum(cell + 1, knots.shape[0] - 1))
-    f0, f1 = indexing.getitem(values, cell), indexing.getitem(values, numpy.minimum(cell + 1, knots.shape[0] - 1))
+    known = [as_tensor(a) for a in (x, fp, xp) if hasattr(a, "dtype")]
+    x, values, knots = (tensor_beside(a, known[0]) if known else as_tensor(a) for a in (x, fp, xp))
+    found = elementwise.subtract(sorting.searchsorted(raw(knots), raw(x), "right"), 1)
+    cell = raw(elementwise.clip(found, 0, max(knots.shape[0] - 2, 0)))
+    ahead = raw(elementwise.clip(elementwise.add(cell, 1), None, knots.shape[0] - 1))
+    k0, k1 = indexing.getitem(knots, cell), indexing.getitem(knots, ahead)
+    f0, f1 = indexing.getitem(values, cell), indexing.getitem(values, ahead)
     inside = elementwise.clip(x, raw(knots)[0], raw(knots)[-1])
     width = elementwise.where(k1 == k0, 1.0, k1 - k0)
     out = f0 + (inside - k0) / width * (f1 - f0)
@@ -315,7 +319,7 @@ def convolve(a: ArrayLike, v: ArrayLike, mode: str = "full") -> Any:
         a, v = v, a
     n, m = a.size, v.size
     padded = manipulation.pad(a, m - 1)
-    windows = numpy.arange(n + m - 1)[:, None] + numpy.arange(m)
+    windows = backend.beside(numpy.arange(n + m - 1)[:, None] + numpy.arange(m), padded._array)
     full = linalg.matmul(indexing.getitem(padded, windows), indexing.getitem(v, slice(None, None, -1)))
     if mode == "full":
         return full

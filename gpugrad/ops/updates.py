@@ -62,10 +62,10 @@ def _groups(tensors: tuple[Any, ...], count: int) -> Iterator[tuple[Any, ...]]:
     return zip(*(tensors[i * n : (i + 1) * n] for i in range(count)), strict=True)
 
 
-def _blocks(arrays: tuple[Any, ...]) -> Any:
-    """Arrays of one shape as flat pieces that fit the cache; whole where they are small or not contiguous."""
+def _blocks(xp: Any, arrays: tuple[Any, ...]) -> Any:
+    """Arrays of one shape as flat pieces that fit the cache; whole where they are small, not contiguous or on a GPU."""
     size = arrays[0].size
-    if size <= _BLOCK or not all(a.flags.c_contiguous for a in arrays):
+    if size <= _BLOCK or xp is not numpy or not all(a.flags.c_contiguous for a in arrays):
         return (arrays,)
     flat = [a.reshape(-1) for a in arrays]
     return (tuple(a[start : start + _BLOCK] for a in flat) for start in range(0, size, _BLOCK))
@@ -95,7 +95,7 @@ def sgd_(xp: Any, lr: ArrayLike, *tensors: ArrayLike, weight_decay: float = 0.0,
     rate = -float(lr) if maximize else float(lr)
     decay = -weight_decay if maximize else weight_decay
     for pair in _groups(tensors, 2):
-        for p, g in (pair,) if pair[0].size <= _BLOCK else _blocks(pair):
+        for p, g in (pair,) if pair[0].size <= _BLOCK else _blocks(xp, pair):
             xp.subtract(p, (g + p * decay) * rate if decay else g * rate, p)
 
 
@@ -136,7 +136,7 @@ def step_rule(states: int, *options: dict[str, Any], decoupled: bool = False) ->
             rate = float(lr)
             direction = rule(xp, rate, float(step) + 1, *tensors[: first - 2], **options)
             for arrays in _groups(tensors[first - 2 :], runs):
-                for p, g, *kept in (arrays,) if arrays[0].size <= _BLOCK else _blocks(arrays):
+                for p, g, *kept in (arrays,) if arrays[0].size <= _BLOCK else _blocks(xp, arrays):
                     if maximize:
                         g = -g
                     if weight_decay and decoupled_weight_decay:

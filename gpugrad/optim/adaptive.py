@@ -97,7 +97,7 @@ class Adagrad(Optimizer):
 
     def _initial(self, group: dict[str, Any], name: str, array: Any) -> Any:
         start = group["initial_accumulator_value"]
-        return backend.namespace_of(array).full_like(array, complex(start, start) if array.dtype.kind == "c" else start)
+        return backend.made_beside(array, "full_like", array, complex(start, start) if array.dtype.kind == "c" else start)
 
 
 class Adadelta(Optimizer):

@@ -121,7 +121,10 @@ class LBFGS(Optimizer):
         """
         if closure is None:
             raise TypeError("LBFGS.step needs a closure that computes the loss and its gradients anew")
-        evaluate = enable_grad()(closure)
+        with backend.on_device_of(self._params[0]._array):
+            return self._step(enable_grad()(closure))
+
+    def _step(self, evaluate: Callable[[], Any]) -> Any:
         group = self.param_groups[0]
         state = self._state.setdefault(id(self._params[0]), {"func_evals": 0, "n_iter": 0})
         first = evaluate()

@@ -11,7 +11,7 @@ from .. import backend
 from ..errors import CheckpointError, DTypeError, GradientError, describe
 from ..op import apply_update, registry
 from ..tape import Mutations, enable_grad, no_grad
-from ..tensor import Tensor, asarray, wrap
+from ..tensor import Tensor, asarray, tensor, wrap
 
 __all__ = ["SGD", "Adam", "AdamW", "Optimizer"]
 
@@ -88,7 +88,7 @@ class Optimizer:
         for group in self.param_groups:
             for p in group["params"]:
                 if p._node is not None:
-                    p._node.grad = None if set_to_none or p._node.grad is None else wrap(p._node.grad._array * 0)
+                    p._node.grad = None if set_to_none or p._node.grad is None else _zeros(p._node.grad)
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Update all parameters that have a gradient.
@@ -107,9 +107,22 @@ class Optimizer:
                 active = [p for p in group["params"] if p._node is not None and p._node.grad is not None]
                 if active:
                     rate[()] = group["lr"]
-                    for bucket in self._buckets(group, active):
-                        self._update(group, rate, bucket, changes)
+                    for part in [active] if not backend.libraries else self._by_device(active):
+                        for bucket in self._buckets(group, part):
+                            self._update(group, rate, bucket, changes)
         return loss
+
+    def _by_device(self, params: list[Tensor]) -> list[list[Tensor]]:
+        """Parameters in lists of one device each; the state of one that has moved follows it."""
+        parts: dict[str, list[Tensor]] = {}
+        for p in params:
+            parts.setdefault(p.device, []).append(p)
+        for device, part in parts.items():
+            for p in part:
+                state = self._state.get(id(p), {})
+                for name in state.keys() - self.counters.keys():
+                    state[name] = backend.to_device(state[name], device)
+        return list(parts.values())
 
     def _update(self, group: dict[str, Any], rate: Any, params: list[Tensor], changes: Mutations) -> None:
         """Update parameters that have done the same number of steps."""
@@ -140,7 +153,7 @@ class Optimizer:
 
     def _initial(self, group: dict[str, Any], name: str, array: Any) -> Any:
         """Where an array of the state starts."""
-        return backend.namespace_of(array).zeros_like(array)
+        return backend.made_beside(array, "zeros_like", array)
 
     def _buckets(self, group: dict[str, Any], active: list[Tensor]) -> list[list[Tensor]]:
         """Parameters that share a step count. The count is one array for all, until some step leaves a parameter out."""
@@ -171,7 +184,7 @@ class Optimizer:
     def state_dict(self) -> dict[str, Any]:
         """The state, as PyTorch lays it out: ``{"state": {index: {name: array}}, "param_groups": [options]}``."""
         indices = {id(p): i for i, p in enumerate(p for group in self.param_groups for p in group["params"])}
-        state = {indices[key]: {n: wrap(a.copy()) for n, a in values.items()} for key, values in self._state.items()}
+        state = {indices[key]: {n: wrap(backend.copied(a)) for n, a in values.items()} for key, values in self._state.items()}
         groups = [
             {k: v for k, v in group.items() if k != "params"} | {"params": [indices[id(p)] for p in group["params"]]}
             for group in self.param_groups
@@ -201,7 +214,7 @@ class Optimizer:
                     f"{', '.join(sorted(wrong))}; nothing was loaded"
                 )
             counts = {name: float(arrays.pop(name)) for name in self.counters}
-            new[id(p)] = {n: backend.to_device(a.astype(p.dtype), p.device) for n, a in arrays.items()}
+            new[id(p)] = {n: tensor(a, p.dtype, p.device)._array for n, a in arrays.items()}
             new[id(p)] |= shared.setdefault(tuple(counts.values()), {n: numpy.array(c) for n, c in counts.items()})
         self._state = new
         for group, saved in zip(self.param_groups, options, strict=True):
@@ -213,6 +226,10 @@ def _pairs(array: Any) -> Any:
     if not array.flags.c_contiguous:
         raise DTypeError(f"an optimiser needs complex parameters and gradients to be contiguous, got {describe(array)}")
     return array.reshape(-1).view(array.real.dtype).reshape(*array.shape, 2)
+
+
+def _zeros(like: Tensor) -> Tensor:
+    return wrap(backend.made_beside(like._array, "zeros_like", like._array))
 
 
 class SGD(Optimizer):
