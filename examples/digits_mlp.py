@@ -119,7 +119,8 @@ def train(
 ) -> None:
     """Run the epochs that are left, with a progress bar."""
     done = len(history["train_loss"])
-    loader = DataLoader(TensorDataset(digits.train_x, digits.train_y), args.batch_size, shuffle=True, seed=args.seed)
+    dataset = TensorDataset(digits.train_x, digits.train_y).to(args.device)
+    loader = DataLoader(dataset, args.batch_size, shuffle=True, seed=args.seed)
     loader.load_state_dict({**loader.state_dict(), "epoch": done})
     test_x = gg.asarray(digits.test_x, device=args.device)
     bar = tqdm(range(done, args.epochs), initial=done, total=args.epochs, unit="epoch")
@@ -128,7 +129,7 @@ def train(
         losses = []
         for x, y in loader:
             optimizer.zero_grad()
-            loss = F.cross_entropy(model(x.to(args.device)), y.to(args.device))
+            loss = F.cross_entropy(model(x), y)
             loss.backward()
             optimizer.step()
             losses.append(loss.item())

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+import cupy_standin
 import numpy as np
 import pytest
 
@@ -94,6 +95,23 @@ def test_it_trains_on_mnist_files(digits_mlp: ModuleType, tmp_path: Path) -> Non
     labels.write_bytes(labels.read_bytes()[:-1])
     with pytest.raises(gg.DataError, match="train-labels-idx1-ubyte"):
         digits_mlp.main(["--epochs", "1", "--mnist", str(tmp_path), "--out", str(tmp_path / "made")])
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_it_trains_on_the_stand_in_for_a_gpu(digits_mlp: ModuleType, tmp_path: Path, optimizer: str) -> None:
+    """The whole program with ``--device cuda`` gives the numbers of the CPU, and goes on from its checkpoint."""
+    arguments = ["--optimizer", optimizer, "--epochs", "3", "--out", str(tmp_path)]
+    here = digits_mlp.main(arguments)
+    weights = gg.load(tmp_path / "digits_mlp.safetensors")
+    with cupy_standin.installed():
+        there = digits_mlp.main([*arguments, "--device", "cuda"])
+    for name, values in here.items():
+        np.testing.assert_allclose(there[name], values, rtol=1e-4, err_msg=name)
+    for name, value in gg.load(tmp_path / "digits_mlp.safetensors").items():
+        np.testing.assert_allclose(value.numpy(), weights[name].numpy(), rtol=2e-2, atol=1e-4, err_msg=name)
+    with cupy_standin.installed():
+        resumed = [*arguments, "--resume", str(tmp_path / "digits_mlp.safetensors"), "--device", "auto"]
+        assert len(digits_mlp.main([*resumed, "--epochs", "4"])["accuracy"]) == 4
 
 
 def test_cuda_without_a_gpu_says_what_to_install(digits_mlp: ModuleType, tmp_path: Path) -> None:

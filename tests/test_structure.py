@@ -52,6 +52,8 @@ LAYERS = [
     "draw",
     "data",
     "testing",
+    "info",
+    "__main__",
 ]
 """A module may import those before it. Within a package (ops, nn, optim, data) modules may import each other."""
 

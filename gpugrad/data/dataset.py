@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import operator
 from collections.abc import Sequence
@@ -10,7 +11,7 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from ..backend import as_array, device_of, to_device
+from ..backend import as_array, device_of, on_device_of, to_device
 from ..errors import DataError
 from ..tensor import Tensor, asarray
 
@@ -103,7 +104,21 @@ class TensorDataset:
             If `index` is something else, such as a boolean mask.
         """
         checked = _checked_index(index, len(self))
-        return tuple(array[_beside(checked, array)] for array in self.arrays)
+        return tuple(_rows(array, checked) for array in self.arrays)
+
+    def to(self, device: str) -> TensorDataset:
+        """A data set of the same kind with its arrays on a device: batches are then cut out there.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from gpugrad.data import TensorDataset
+        >>> TensorDataset(np.array([10, 20, 30])).to("cpu")[1:]
+        (array([20, 30]),)
+        """
+        moved = copy.copy(self)
+        moved.arrays = tuple(a.to(device) if isinstance(a, Tensor) else to_device(a, device) for a in self.arrays)
+        return moved
 
     def gather(self, index: NDArray[np.integer[Any]]) -> tuple[Tensor, ...]:
         """Rows by an integer array, as new Tensors on no tape: one fancy index per array.
@@ -127,7 +142,7 @@ class TensorDataset:
         array([30, 10])
         """
         raws = (array.data if isinstance(array, Tensor) else array for array in self.arrays)
-        return tuple(asarray(raw[_beside(index, raw)]) for raw in raws)
+        return tuple(asarray(_rows(raw, index)) for raw in raws)
 
 
 class Subset:
@@ -295,8 +310,9 @@ def _checked_indices(index: Any, length: int) -> NDArray[np.intp]:
     return numbers.astype(np.intp, copy=False)
 
 
-def _beside(index: Any, array: Any) -> Any:
-    """An index array on the device of what it indexes; CuPy takes no NumPy index."""
-    if not isinstance(index, np.ndarray):
-        return index
-    return to_device(index, array.device if isinstance(array, Tensor) else device_of(array))
+def _rows(array: Any, index: Any) -> Any:
+    """Rows of an array, by an index that was checked, moved to the array's device."""
+    if isinstance(array, Tensor):
+        return array[to_device(index, array.device) if isinstance(index, np.ndarray) else index]
+    with on_device_of(array):
+        return array[to_device(index, device_of(array)) if isinstance(index, np.ndarray) else index]

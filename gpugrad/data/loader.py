@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..backend import as_array, device_of, namespace_of
+from ..backend import as_array, device_of, made_beside, resolve_device
 from ..errors import DataError, DTypeError
 from ..ops.random import default_generator
 from ..tensor import Tensor, asarray
 from .dataset import Dataset, Subset, TensorDataset, checked_seed, generator
+from .prefetch import on_their_way
 
 __all__ = ["DataLoader", "collate"]
 
@@ -36,6 +37,10 @@ class DataLoader:
         from the generator that `gpugrad.manual_seed` sets, kept in `seed` and saved by `state_dict`.
     collate_fn : callable, optional
         Makes a batch from a list of samples, and is returned as it is; `collate` if not given.
+    device : str, optional
+        Where the batches' arrays are to be; where they come from, if not given. To a GPU they are copied one batch ahead,
+        through page-locked memory, while it computes. A data set that fits on the GPU is better kept there, by
+        ``TensorDataset(...).to("cuda")``: then batches are cut out there.
 
     Attributes
     ----------
@@ -67,6 +72,7 @@ class DataLoader:
         drop_last: bool = False,
         seed: int | None = None,
         collate_fn: Callable[[list[Any]], Any] | None = None,
+        device: str | None = None,
     ) -> None:
         if not isinstance(dataset, Dataset):
             raise DataError(
@@ -86,6 +92,7 @@ class DataLoader:
         self.drop_last = bool(drop_last)
         self.seed = int(default_generator().integers(2**63)) if seed is None else checked_seed(seed)
         self.collate_fn = collate_fn
+        self.device = None if device is None else resolve_device(device)
         self.epoch = 0
 
     def __len__(self) -> int:
@@ -99,7 +106,8 @@ class DataLoader:
         order = generator(self.seed, self.epoch).permutation(count) if self.shuffle else np.arange(count)
         self.epoch += 1
         starts = range(0, len(self) * self.batch_size, self.batch_size)
-        return (self._batch(order[start : start + self.batch_size]) for start in starts)
+        batches = (self._batch(order[start : start + self.batch_size]) for start in starts)
+        return batches if self.device is None else on_their_way(batches, self.device)
 
     def state_dict(self) -> dict[str, int]:
         """What a resumed run needs to go on with the same order: the seed, and the number of epochs started.
@@ -209,7 +217,7 @@ def _stack(field: int, values: tuple[Any, ...]) -> Tensor:
                 f"collate: field {field} has {what} {', '.join(map(str, sorted(found)))}, expected one; "
                 "give a collate_fn that pads or moves them"
             )
-    return asarray(namespace_of(raws[0]).stack(raws))
+    return asarray(made_beside(raws[0], "stack", raws))
 
 
 def _through_subsets(dataset: Dataset[Any], index: NDArray[np.intp]) -> tuple[Dataset[Any], NDArray[np.intp]]:

@@ -174,11 +174,20 @@ class Module:
         for _, tensor in self._named((Parameter, Buffer)):
             array = tensor._array if target is None else backend.to_device(tensor._array, target)
             if dtype is not None and array.dtype.kind == "f":
-                array = array.astype(numpy.dtype(dtype), copy=False)
+                with backend.on_device_of(array):
+                    array = array.astype(numpy.dtype(dtype), copy=False)
             tensor._array = array
             if tensor._node is not None:
                 tensor._node = leaf(array)
         return self
+
+    def cpu(self: AnyModule) -> AnyModule:
+        """Move parameters and buffers to the CPU, in place."""
+        return self.to("cpu")
+
+    def cuda(self: AnyModule, device: str | int = "cuda") -> AnyModule:
+        """Move parameters and buffers to a GPU, in place: the current one, or that of a name or number."""
+        return self.to(f"cuda:{device}" if isinstance(device, int) else device)
 
     # --- its state ---
 
