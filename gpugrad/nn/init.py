@@ -32,7 +32,7 @@ def uniform_(tensor: Tensor, low: float = 0.0, high: float = 1.0) -> Tensor:
     >>> gg.nn.init.uniform_(gg.zeros((2, 3)), -1, 1).shape
     (2, 3)
     """
-    assign_(tensor, random.uniform(tensor.shape, low, high, tensor.dtype))
+    assign_(tensor, random.uniform(tensor.shape, low, high, tensor.dtype, device=tensor.device))
     return tensor
 
 
@@ -44,7 +44,7 @@ def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0) -> Tensor:
     >>> gg.nn.init.normal_(gg.zeros((2, 3))).shape
     (2, 3)
     """
-    assign_(tensor, random.normal(tensor.shape, mean, std, tensor.dtype))
+    assign_(tensor, random.normal(tensor.shape, mean, std, tensor.dtype, device=tensor.device))
     return tensor
 
 

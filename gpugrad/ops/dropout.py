@@ -13,8 +13,7 @@ from ..op import composed as F
 
 def uniform_on(x: Any, shape: tuple[int, ...]) -> Any:
     """Uniform numbers in [0, 1) from the default generator, on the device of `x`; float32, or float64 for float64."""
-    draws = F.random_uniform(shape, numpy.promote_types(x.dtype, numpy.float32))
-    return draws if x.device == "cpu" else F.to_device(draws, x.device)
+    return F.random_uniform(shape, numpy.promote_types(x.dtype, numpy.float32), None, x.device)
 
 
 def _dropped(name: str, x: Any, shape: tuple[int, ...], p: float, training: bool) -> Any:

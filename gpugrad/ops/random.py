@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy
 from numpy.typing import DTypeLike
 
+from .. import backend
 from ..op import primitive
+from . import philox
 from .samples import calls
 
 if TYPE_CHECKING:
@@ -40,23 +42,43 @@ def manual_seed(seed: int) -> None:
     _generator.bit_generator.state = fresh.state
 
 
-def _draw(xp: Any, name: str, shape: Any, dtype: DTypeLike | None, generator: numpy.random.Generator | None) -> Any:
+def _draw(
+    xp: Any, name: str, shape: Any, dtype: DTypeLike | None, generator: numpy.random.Generator | None, device: str | None
+) -> Any:
     dtype = numpy.dtype(dtype or numpy.float32)
-    draw = getattr(generator or _generator, name)
+    generator = generator or _generator
     direct = dtype if dtype.itemsize in (4, 8) else numpy.dtype(numpy.float32)
-    return xp.asarray(draw(shape, dtype=direct)).astype(dtype, copy=False)
+    target = backend.resolve_device(device)
+    if target != "cpu" and name == "random" and isinstance(generator.bit_generator, numpy.random.Philox):
+        library, there = backend.on_device(target)
+        with there, generator.bit_generator.lock:
+            return philox.uniform(library, generator.bit_generator, shape, direct).astype(dtype, copy=False)
+    drawn = xp.asarray(getattr(generator, name)(shape, dtype=direct)).astype(dtype, copy=False)
+    return drawn if device is None else backend.to_device(drawn, target)
 
 
 @primitive(samples=calls())
-def random_normal(xp: Any, shape: Any, dtype: DTypeLike | None = None, generator: numpy.random.Generator | None = None) -> Any:
-    """Standard normal numbers (`numpy.random.Generator.standard_normal`)."""
-    return _draw(xp, "standard_normal", shape, dtype, generator)
+def random_normal(
+    xp: Any,
+    shape: Any,
+    dtype: DTypeLike | None = None,
+    generator: numpy.random.Generator | None = None,
+    device: str | None = None,
+) -> Any:
+    """Standard normal numbers (`numpy.random.Generator.standard_normal`), the same on every device: drawn on the CPU."""
+    return _draw(xp, "standard_normal", shape, dtype, generator, device)
 
 
 @primitive(samples=calls())
-def random_uniform(xp: Any, shape: Any, dtype: DTypeLike | None = None, generator: numpy.random.Generator | None = None) -> Any:
-    """Uniform numbers in [0, 1) (`numpy.random.Generator.random`)."""
-    return _draw(xp, "random", shape, dtype, generator)
+def random_uniform(
+    xp: Any,
+    shape: Any,
+    dtype: DTypeLike | None = None,
+    generator: numpy.random.Generator | None = None,
+    device: str | None = None,
+) -> Any:
+    """Uniform numbers in [0, 1) (`numpy.random.Generator.random`), the same on every device: a GPU draws by itself."""
+    return _draw(xp, "random", shape, dtype, generator, device)
 
 
 def normal(
@@ -65,14 +87,15 @@ def normal(
     std: float = 1.0,
     dtype: DTypeLike | None = None,
     generator: numpy.random.Generator | None = None,
+    device: str | None = None,
 ) -> Tensor:
-    """Normal numbers.
+    """Normal numbers, the same for a seed on every device.
 
     >>> import gpugrad as gg
     >>> gg.random.normal((2, 3)).shape
     (2, 3)
     """
-    out = random_normal(shape, dtype, generator)
+    out = random_normal(shape, dtype, generator, device)
     return out if mean == 0 and std == 1 else out * std + mean
 
 
@@ -82,13 +105,14 @@ def uniform(
     high: float = 1.0,
     dtype: DTypeLike | None = None,
     generator: numpy.random.Generator | None = None,
+    device: str | None = None,
 ) -> Tensor:
-    """Uniform numbers in [low, high).
+    """Uniform numbers in [low, high), the same for a seed on every device.
 
     >>> import gpugrad as gg
     >>> x = gg.random.uniform((100,), -1, 1)
     >>> bool(((x >= -1) & (x < 1)).all())
     True
     """
-    out = random_uniform(shape, dtype, generator)
+    out = random_uniform(shape, dtype, generator, device)
     return out if low == 0 and high == 1 else out * (high - low) + low
