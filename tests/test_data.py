@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import gpugrad as gg
 from gpugrad.data import (
+    ConcatDataset,
     DataLoader,
     Dataset,
     Subset,
@@ -164,6 +168,22 @@ def test_random_split_refuses_what_does_not_add_up() -> None:
         random_split(Squares(10), [10], seed=-1)
 
 
+def test_concat_dataset() -> None:
+    both = ConcatDataset(Squares(3), [("a", 0)], Squares(0), Squares(2))
+    assert len(both) == 6
+    assert isinstance(both, Dataset)
+    assert [both[i][1] for i in range(-6, 6)] == [0, 1, 4, 0, 0, 1] * 2
+    assert labels_of(DataLoader(ConcatDataset(Squares(3), Squares(2)), 4)) == [[0, 1, 4, 0], [1]]
+    with pytest.raises(IndexError, match="index 6 is out of range for a data set of length 6"):
+        both[6]
+    with pytest.raises(DataError, match="expected an integer"):
+        both[[0, 1]]  # type: ignore[index]
+    with pytest.raises(DataError, match="no data sets"):
+        ConcatDataset()
+    with pytest.raises(DataError, match="argument 1 is of type int"):
+        ConcatDataset([1], 3)  # type: ignore[arg-type]
+
+
 # --- DataLoader
 
 
@@ -258,7 +278,7 @@ def test_resumed_run_continues_with_the_same_order() -> None:
     for _ in range(3):
         labels_of(loader)
     state = loader.state_dict()
-    assert state == {"seed": 9, "epoch": 3}
+    assert state == {"seed": 9, "epoch": 3, "samples": 0, "length": 40}
     resumed = DataLoader(dataset, 16, shuffle=True, seed=123)
     resumed.load_state_dict(state)
     assert [labels_of(resumed) for _ in range(2)] == [labels_of(loader) for _ in range(2)]
@@ -269,6 +289,9 @@ def test_resumed_run_continues_with_the_same_order() -> None:
     [
         ({"seed": 1}, "got keys ['seed'], expected epoch and seed"),
         ({"seed": 1, "epoch": 0, "x": 0}, "expected epoch and seed"),
+        ({"seed": 1, "epoch": 0, "samples": 2, "length": 5}, "2 of 5 samples of an epoch were given, and the data set now has 4"),
+        ({"seed": 1, "epoch": 0, "samples": 2}, "2 of None samples"),
+        ({"seed": 1, "epoch": 0, "samples": 5, "length": 4}, "5 of 4 samples"),
         ({"seed": 1, "epoch": -1}, "epoch is -1, expected a non-negative integer"),
         ({"seed": "1", "epoch": 1}, "seed is '1', expected a non-negative integer"),
     ],
@@ -277,7 +300,132 @@ def test_bad_loader_state_is_refused_and_changes_nothing(state: dict[str, int], 
     loader = DataLoader(TensorDataset(np.arange(4)), seed=5)
     with pytest.raises(DataError, match=re.escape(words)):
         loader.load_state_dict(state)
-    assert loader.state_dict() == {"seed": 5, "epoch": 0}
+    assert loader.state_dict() == {"seed": 5, "epoch": 0, "samples": 0, "length": 4}
+
+
+@given(st.integers(0, 20), st.integers(1, 6), st.booleans(), st.booleans(), st.integers(0, 3), st.data())
+def test_a_resumed_epoch_goes_on_at_the_same_batch(
+    count: int, batch: int, shuffle: bool, drop: bool, workers: int, data: st.DataObject
+) -> None:
+    """A state taken in the body of the loop, at any batch, and at the end: what is left is what an unbroken run gets."""
+
+    def fresh() -> DataLoader:
+        return DataLoader(TensorDataset(np.arange(count)), batch, shuffle, drop, seed=7, workers=workers)
+
+    loader, states, batches = fresh(), [], []
+    for _ in range(2):
+        states.append(loader.state_dict())
+        batches.append(None)
+        for (x,) in loader:
+            batches.append(x.numpy().tolist())
+            states.append(loader.state_dict())
+    assert loader.epoch == 2
+    stop = data.draw(st.integers(0, len(states) - 1))
+    resumed = fresh()
+    resumed.load_state_dict(states[stop])
+    assert resumed.state_dict() == states[stop]
+    rest = labels_of(resumed)
+    while resumed.epoch < 2:
+        rest += [None, *labels_of(resumed)]  # type: ignore[list-item]
+    assert rest == batches[stop + 1 :]
+
+
+def test_a_state_after_a_break_is_in_the_epoch_that_was_broken_off() -> None:
+    loader = DataLoader(TensorDataset(np.arange(10)), 4, shuffle=True, seed=0, workers=2)
+    whole = labels_of(DataLoader(TensorDataset(np.arange(10)), 4, shuffle=True, seed=0))
+    for _ in loader:
+        break
+    resumed = DataLoader(TensorDataset(np.arange(10)), 4)
+    resumed.load_state_dict(loader.state_dict())
+    resumed.shuffle = True
+    assert labels_of(resumed) == whole[1:]
+    resumed.load_state_dict(loader.state_dict())
+    resumed.batch_size = 3  # a state counts samples, so the size of a batch may change
+    assert [n for batch in labels_of(resumed) for n in batch] == [n for batch in whole[1:] for n in batch]
+
+
+# --- workers
+
+
+class Slow(Squares):
+    """Earlier samples take longer, so that threads finish in another order than they start."""
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
+        time.sleep(0.002 * max(0, 6 - index))
+        self.seen = {*getattr(self, "seen", ()), threading.current_thread().name}
+        return super().__getitem__(index)
+
+
+def test_workers_keep_the_order() -> None:
+    dataset = Slow(24)
+    loader = DataLoader(dataset, 2, workers=3, prefetch=2)
+    assert labels_of(loader) == labels_of(DataLoader(Squares(24), 2))
+    assert len(dataset.seen) == 3
+    assert "MainThread" not in dataset.seen
+    assert not any(thread.name.startswith("DataLoader") for thread in threading.enumerate())
+
+
+def test_workers_are_only_so_far_ahead_and_stop_with_the_loop() -> None:
+    started: list[int] = []
+
+    class Noted(Squares):
+        def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
+            started.append(index)
+            return super().__getitem__(index)
+
+    for batch in DataLoader(Noted(100), 1, workers=2, prefetch=3):
+        if batch[1].item() == 4:
+            break
+    assert max(started) <= 2 + 2 * 3
+    assert not any(thread.name.startswith("DataLoader") for thread in threading.enumerate())
+
+
+def test_a_workers_error_comes_in_its_turn() -> None:
+    class Broken(Squares):
+        def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
+            if index == 5:
+                raise DataError("images/5.png: truncated")
+            return super().__getitem__(index)
+
+    batches = iter(DataLoader(Broken(9), 2, workers=2))
+    assert [next(batches)[1].numpy().tolist() for _ in range(2)] == [[0, 1], [4, 9]]
+    with pytest.raises(DataError, match=r"images/5\.png: truncated"):
+        next(batches)
+
+
+def test_workers_have_the_modes_of_the_loop() -> None:
+    weight = gg.tensor([2.0], requires_grad=True)
+
+    class Scaled(Squares):
+        def __getitem__(self, index: int) -> tuple[Any, int]:
+            return weight * index, index
+
+    with gg.no_grad():
+        samples = next(iter(DataLoader(Scaled(2), 2, collate_fn=list, workers=1)))
+    assert not samples[0][0].requires_grad
+
+
+def test_batches_are_moved_and_shared(monkeypatch: pytest.MonkeyPatch) -> None:
+    moved: list[str] = []
+    monkeypatch.setattr(Tensor, "to", lambda self, device: moved.append(device) or self)
+    loader = DataLoader(TensorDataset(np.arange(3)), 2, collate_fn=lambda rows: {"x": [collate(rows)], "n": 1}, device="cpu")
+    assert [batch["n"] for batch in loader] == [1, 1]
+    assert moved == ["cpu", "cpu"]
+
+    class Second:
+        """Of two processes."""
+
+        def __call__(self, numbers: np.ndarray) -> np.ndarray:
+            return np.array_split(numbers, 2)[1]
+
+        def check(self, smallest: int) -> None:
+            if smallest < 2:
+                raise DataError(f"a batch of {smallest} for 2")
+
+    assert labels_of(DataLoader(TensorDataset(np.arange(10)), 4, sampler=Second())) == [[2, 3], [6, 7], [9]]
+    with pytest.raises(DataError, match="a batch of 1 for 2"):
+        DataLoader(TensorDataset(np.arange(9)), 4, sampler=Second())
+    DataLoader(TensorDataset(np.arange(9)), 4, drop_last=True, sampler=Second())
 
 
 def test_nested_subsets_are_gathered_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -304,6 +452,12 @@ def test_indexing_of_a_subclass_is_called() -> None:
 def test_collate_fn_gets_the_samples_and_is_returned_as_it_is() -> None:
     loader = DataLoader(TensorDataset(np.arange(3)), 2, collate_fn=lambda samples: {"got": samples})
     assert list(loader) == [{"got": [(0,), (1,)]}, {"got": [(2,)]}]
+
+
+@pytest.mark.parametrize(("name", "value"), [("workers", -1), ("workers", 1.5), ("prefetch", 0), ("prefetch", True)])
+def test_bad_numbers_of_workers_are_refused(name: str, value: object) -> None:
+    with pytest.raises(DataError, match=rf"DataLoader: {name} is {value!r}, expected an integer of at least [01]"):
+        DataLoader(TensorDataset(np.arange(3)), **{name: value})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("batch_size", [0, -3, 2.0, "4", None, True])

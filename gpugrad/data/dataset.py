@@ -15,7 +15,7 @@ from ..backend import as_array, device_of, on_device_of, to_device
 from ..errors import DataError
 from ..tensor import Tensor, asarray
 
-__all__ = ["Dataset", "Subset", "TensorDataset", "random_split"]
+__all__ = ["ConcatDataset", "Dataset", "Subset", "TensorDataset", "random_split"]
 
 Index = int | np.integer[Any] | slice | NDArray[np.integer[Any]] | Sequence[int] | Tensor
 Sample = TypeVar("Sample", covariant=True)
@@ -197,6 +197,49 @@ class Subset:
         if isinstance(checked, int):
             return self.dataset[int(self.indices[checked])]
         return self.dataset[self.indices[checked]]  # type: ignore[index]  # as the docstring says
+
+
+class ConcatDataset:
+    """Data sets one after another (`torch.utils.data.ConcatDataset`).
+
+    Parameters
+    ----------
+    *datasets : Dataset
+        At least one.
+
+    Examples
+    --------
+    >>> from gpugrad.data import ConcatDataset
+    >>> both = ConcatDataset([10, 20], [30])
+    >>> len(both), both[2], both[-3]
+    (3, 30, 10)
+    """
+
+    datasets: tuple[Dataset[Any], ...]
+
+    def __init__(self, *datasets: Dataset[Any]) -> None:
+        for position, dataset in enumerate(datasets):
+            if not isinstance(dataset, Dataset):
+                raise DataError(
+                    f"ConcatDataset: argument {position} is of type {type(dataset).__name__}, expected a data set, with __len__ "
+                    "and __getitem__"
+                )
+        if not datasets:
+            raise DataError("ConcatDataset: got no data sets, expected at least one")
+        self.datasets = datasets
+        self._ends = np.cumsum([len(dataset) for dataset in datasets])
+
+    def __len__(self) -> int:
+        return int(self._ends[-1])
+
+    def __getitem__(self, index: int) -> Any:
+        """The sample with this number, counted through all the data sets."""
+        checked = _checked_index(index, len(self))
+        if not isinstance(checked, int):
+            raise DataError(f"ConcatDataset: got the index {index!r}, expected an integer; the data sets may differ in kind")
+        number = checked % len(self)
+        which = int(np.searchsorted(self._ends, number, "right"))
+        return self.datasets[which][int(number - self._ends[which] + len(self.datasets[which]))]
 
 
 def random_split(dataset: Dataset[Any], lengths: Sequence[int] | Sequence[float], seed: int) -> list[Subset]:

@@ -33,7 +33,7 @@ _DTYPES: dict[int, np.dtype[Any]] = {
 }
 _CODES = {dtype.name: code for code, dtype in _DTYPES.items()}
 
-_GZIP_MAGIC = b"\x1f\x8b"
+GZIP_MAGIC = b"\x1f\x8b"
 _MAX_NDIM = 64  # NumPy's limit
 _CHUNK = 1 << 20
 
@@ -81,7 +81,7 @@ def read_idx(path: str | os.PathLike[str]) -> NDArray[Any]:
     """
     name = os.fspath(path)
     with open(name, "rb") as file:
-        compressed = file.read(2) == _GZIP_MAGIC
+        compressed = file.read(2) == GZIP_MAGIC
         file.seek(0)
         if not compressed:
             return _read_array(name, file, os.fstat(file.fileno()).st_size)
@@ -154,7 +154,7 @@ def _read_array(name: str, stream: Stream, size: int | None) -> NDArray[Any]:
     what = f"the header promises {dtype.name} of shape {shape}, that is {promised} bytes of data"
     if math.prod(n for n in shape if n) * dtype.itemsize > sys.maxsize:  # NumPy refuses such shapes even when empty
         raise DataError(f"{name}: damaged: {what}; expected sizes that fit in memory")
-    data = _read_up_to(stream, promised)
+    data = read_up_to(stream, promised)
     if len(data) < promised:
         raise DataError(f"{name}: truncated: {what}, but only {len(data)} bytes follow the header")
     if stream.read(1):
@@ -183,7 +183,7 @@ def _read_header(name: str, stream: Stream) -> tuple[np.dtype[Any], tuple[int, .
     return _DTYPES[code], struct.unpack(f">{ndim}I", sizes)
 
 
-def _read_up_to(stream: Stream, count: int) -> bytearray:
+def read_up_to(stream: Stream, count: int) -> bytearray:
     """At most `count` bytes, in chunks: asking for all at once would allocate what a damaged header says."""
     data = bytearray()
     while len(data) < count and (chunk := stream.read(min(_CHUNK, count - len(data)))):

@@ -2,24 +2,44 @@
 
 from __future__ import annotations
 
+import contextvars
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..backend import as_array, device_of, made_beside, resolve_device
+from ..backend import as_array, device_of, namespace_of, resolve_device
 from ..errors import DataError, DTypeError
 from ..ops.random import default_generator
 from ..tensor import Tensor, asarray
+from ..tree import tree_map
 from .dataset import Dataset, Subset, TensorDataset, checked_seed, generator
-from .prefetch import on_their_way
 
-__all__ = ["DataLoader", "collate"]
+__all__ = ["DataLoader", "Sampler", "collate"]
+
+
+class Sampler(Protocol):
+    """What picks this process's share of each batch: `gpugrad.distributed.DistributedSampler`, say."""
+
+    def __call__(self, numbers: NDArray[np.intp], /) -> NDArray[np.intp]:
+        """The share, not empty, of a batch given by the numbers of its samples."""
+        ...
+
+    def check(self, smallest: int, /) -> None:
+        """Raise a DataError if a batch of `smallest` samples is too small to be shared."""
+        ...
 
 
 class DataLoader:
-    """Batches of a data set, to be iterated once per epoch.
+    """Batches of a data set, to be iterated once per epoch (`torch.utils.data.DataLoader`).
+
+    With `workers`, threads make batches ahead of time; they come in the same order, and are the same, as without. Threads
+    are enough where reading files, decompressing and copying take the time, which they do outside Python's lock. A data
+    set that draws random numbers should draw them from generators made from a seed, the epoch and the sample's number:
+    threads that share one generator take turns at it in an order of their own.
 
     Parameters
     ----------
@@ -37,10 +57,14 @@ class DataLoader:
         from the generator that `gpugrad.manual_seed` sets, kept in `seed` and saved by `state_dict`.
     collate_fn : callable, optional
         Makes a batch from a list of samples, and is returned as it is; `collate` if not given.
+    workers : int
+        Threads that make batches; 0 makes each when it is asked for.
+    prefetch : int
+        Batches that each worker is ahead.
     device : str, optional
-        Where the batches' arrays are to be; where they come from, if not given. To a GPU they are copied one batch ahead,
-        through page-locked memory, while it computes. A data set that fits on the GPU is better kept there, by
-        ``TensorDataset(...).to("cuda")``: then batches are cut out there.
+        Where each batch is moved to, by the workers if there are any: its Tensors, also in tuples, lists and dicts.
+    sampler : Sampler, optional
+        Picks the part of each batch that this process is to have; `batch_size` is that of all processes together.
 
     Attributes
     ----------
@@ -72,15 +96,20 @@ class DataLoader:
         drop_last: bool = False,
         seed: int | None = None,
         collate_fn: Callable[[list[Any]], Any] | None = None,
+        *,
+        workers: int = 0,
+        prefetch: int = 2,
         device: str | None = None,
+        sampler: Sampler | None = None,
     ) -> None:
         if not isinstance(dataset, Dataset):
             raise DataError(
                 f"DataLoader: dataset is of type {type(dataset).__name__}, expected one with __len__ and __getitem__; "
                 "wrap arrays in TensorDataset"
             )
-        if isinstance(batch_size, bool) or not isinstance(batch_size, int | np.integer) or batch_size < 1:
-            raise DataError(f"DataLoader: batch_size is {batch_size!r}, expected an integer of at least 1")
+        for name, number, least in (("batch_size", batch_size, 1), ("workers", workers, 0), ("prefetch", prefetch, 1)):
+            if isinstance(number, bool) or not isinstance(number, int | np.integer) or number < least:
+                raise DataError(f"DataLoader: {name} is {number!r}, expected an integer of at least {least}")
         for name, flag in (("shuffle", shuffle), ("drop_last", drop_last)):
             if not isinstance(flag, bool | np.bool_):
                 raise DataError(f"DataLoader: {name} is {flag!r}, expected True or False")
@@ -92,8 +121,15 @@ class DataLoader:
         self.drop_last = bool(drop_last)
         self.seed = int(default_generator().integers(2**63)) if seed is None else checked_seed(seed)
         self.collate_fn = collate_fn
+        self.workers, self.prefetch = int(workers), int(prefetch)
         self.device = None if device is None else resolve_device(device)
+        self.sampler = sampler
         self.epoch = 0
+        self._resume = 0
+        self._latest: _Epoch | None = None
+        if sampler is not None and len(self):
+            rest = len(dataset) % self.batch_size
+            sampler.check(rest if rest and not drop_last else self.batch_size)
 
     def __len__(self) -> int:
         """Number of batches in an epoch."""
@@ -101,65 +137,116 @@ class DataLoader:
         return whole if self.drop_last or not rest else whole + 1
 
     def __iter__(self) -> Iterator[Any]:
-        """Start an epoch: its order is drawn here, so that epochs may overlap or break off."""
+        """Start an epoch, or go on with the one of a loaded state.
+
+        The epoch's order is drawn here, so that epochs may overlap or break off.
+        """
         count = len(self.dataset)
         order = generator(self.seed, self.epoch).permutation(count) if self.shuffle else np.arange(count)
-        self.epoch += 1
-        starts = range(0, len(self) * self.batch_size, self.batch_size)
-        batches = (self._batch(order[start : start + self.batch_size]) for start in starts)
-        return batches if self.device is None else on_their_way(batches, self.device)
+        epoch = self._latest = _Epoch(self.epoch, self._resume)
+        self.epoch, self._resume = self.epoch + 1, 0
+        end = count - count % self.batch_size if self.drop_last else count
+        parts = [order[start : min(start + self.batch_size, end)] for start in range(epoch.samples, end, self.batch_size)]
+        return self._given(epoch, parts)
 
     def state_dict(self) -> dict[str, int]:
-        """What a resumed run needs to go on with the same order: the seed, and the number of epochs started.
+        """What a resumed run needs to go on with the next batch, in the same order.
 
-        Saved between epochs it is exact. Saved within one, the resumed run goes on with the next epoch.
+        It speaks of the epoch that was started last: ``samples`` of it have been given, also if it was broken off.
+        Batches that workers hold ready do not count. When the epoch is over it says that the next one is to begin.
 
         Returns
         -------
         dict of str to int
-            ``{"seed": ..., "epoch": ...}``
+            ``{"seed": ..., "epoch": ..., "samples": ..., "length": ...}``, the last that of the data set.
 
         Examples
         --------
         >>> from gpugrad.data import DataLoader
-        >>> loader = DataLoader([1.0, 2.0], seed=3)
+        >>> loader = DataLoader([1.0, 2.0, 3.0], seed=3)
         >>> for (batch,) in loader:
-        ...     pass
+        ...     if batch.item() == 2:
+        ...         print(loader.state_dict())
+        {'seed': 3, 'epoch': 0, 'samples': 2, 'length': 3}
         >>> loader.state_dict()
-        {'seed': 3, 'epoch': 1}
+        {'seed': 3, 'epoch': 1, 'samples': 0, 'length': 3}
         """
-        return {"seed": self.seed, "epoch": self.epoch}
+        number, samples = self.epoch, self._resume
+        if self._latest is not None and not self._latest.over:
+            number, samples = self._latest.number, self._latest.samples
+        return {"seed": self.seed, "epoch": number, "samples": samples, "length": len(self.dataset)}
 
     def load_state_dict(self, state: Mapping[str, int]) -> None:
-        """Go on where the loader that gave `state` was.
+        """Go on where the loader that gave `state` was: the next `iter` gives the rest of its epoch.
 
         Parameters
         ----------
         state : mapping of str to int
-            From `state_dict`.
+            From `state_dict`. Without ``samples`` and ``length``, an epoch is begun.
 
         Raises
         ------
         DataError
-            If the keys are not ``seed`` and ``epoch``, or a value is not a non-negative integer. The loader is then
-            as it was.
+            If the keys are others, a value is not a non-negative integer, or an epoch is to be gone on with in a data set
+            of another length. The loader is then as it was.
 
         Examples
         --------
         >>> from gpugrad.data import DataLoader
-        >>> loader = DataLoader([1.0, 2.0], shuffle=True)
-        >>> loader.load_state_dict({"seed": 3, "epoch": 1})
-        >>> loader.seed, loader.epoch
-        (3, 1)
+        >>> loader = DataLoader([1.0, 2.0, 3.0])
+        >>> loader.load_state_dict({"seed": 3, "epoch": 1, "samples": 2, "length": 3})
+        >>> [batch.item() for (batch,) in loader], loader.epoch
+        ([3.0], 2)
         """
-        if set(state) != {"seed", "epoch"}:
-            raise DataError(f"DataLoader.load_state_dict: got keys {sorted(map(str, state))}, expected epoch and seed")
+        if not {"seed", "epoch"} <= set(state) <= {"seed", "epoch", "samples", "length"}:
+            raise DataError(
+                f"DataLoader.load_state_dict: got keys {sorted(map(str, state))}, expected epoch and seed, and perhaps "
+                "length and samples"
+            )
         for name, value in state.items():
             if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 0:
                 raise DataError(f"DataLoader.load_state_dict: {name} is {value!r}, expected a non-negative integer")
+        samples, length = int(state.get("samples", 0)), state.get("length")
+        if samples and (length != len(self.dataset) or samples > len(self.dataset)):
+            raise DataError(
+                f"DataLoader.load_state_dict: {samples} of {length} samples of an epoch were given, and the data set now has "
+                f"{len(self.dataset)}: its order would be another; load it with the same data set, or without samples and length"
+            )
         self.seed, self.epoch = int(state["seed"]), int(state["epoch"])
+        self._resume, self._latest = samples, None
+
+    def _given(self, epoch: _Epoch, parts: list[NDArray[np.intp]]) -> Iterator[Any]:
+        batches = self._ahead(parts) if self.workers else map(self._batch, parts)
+        for part, batch in zip(parts, batches, strict=True):
+            epoch.samples += len(part)
+            yield batch
+        epoch.over = True
+
+    def _ahead(self, parts: list[NDArray[np.intp]]) -> Iterator[Any]:
+        """Batches made by threads, in order. What one raises is raised in its turn."""
+        from concurrent.futures import Future, ThreadPoolExecutor  # most programs make none
+
+        pool = ThreadPoolExecutor(self.workers, "DataLoader")
+        pending: deque[Future[Any]] = deque()
+        try:
+            for part in parts:
+                # Modes such as no_grad are a context's: a thread gets those that the loop has now.
+                pending.append(pool.submit(contextvars.copy_context().run, self._batch, part))
+                if len(pending) > self.workers * self.prefetch:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        finally:  # also when the loop is broken off: nothing reads the data set after that
+            pool.shutdown(cancel_futures=True)
 
     def _batch(self, numbers: NDArray[np.intp]) -> Any:
+        batch = self._collated(numbers if self.sampler is None else self.sampler(numbers))
+        return batch if self.device is None else tree_map(self._moved, batch)
+
+    def _moved(self, value: Any) -> Any:
+        return value.to(self.device) if isinstance(value, Tensor) else value
+
+    def _collated(self, numbers: NDArray[np.intp]) -> Any:
         if self.collate_fn is None:
             dataset, index = _through_subsets(self.dataset, numbers)
             # A subclass with an indexing of its own, such as one that augments, must have it called.
@@ -167,6 +254,15 @@ class DataLoader:
                 return dataset.gather(index)
         samples = [self.dataset[int(number)] for number in numbers]
         return collate(samples) if self.collate_fn is None else self.collate_fn(samples)
+
+
+@dataclass
+class _Epoch:
+    """How far an epoch is."""
+
+    number: int
+    samples: int
+    over: bool = False
 
 
 def collate(samples: Sequence[Any]) -> tuple[Tensor, ...]:
@@ -217,7 +313,7 @@ def _stack(field: int, values: tuple[Any, ...]) -> Tensor:
                 f"collate: field {field} has {what} {', '.join(map(str, sorted(found)))}, expected one; "
                 "give a collate_fn that pads or moves them"
             )
-    return asarray(made_beside(raws[0], "stack", raws))
+    return asarray(namespace_of(raws[0]).stack(raws))
 
 
 def _through_subsets(dataset: Dataset[Any], index: NDArray[np.intp]) -> tuple[Dataset[Any], NDArray[np.intp]]:
