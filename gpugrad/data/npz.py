@@ -6,10 +6,9 @@ import math
 import os
 import struct
 import sys
-import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from numpy.lib import format as npy
@@ -17,6 +16,9 @@ from numpy.typing import DTypeLike, NDArray
 
 from ..errors import DataError
 from .idx import read_up_to
+
+if TYPE_CHECKING:
+    from zipfile import ZipFile, ZipInfo
 
 __all__ = ["read_npz"]
 
@@ -55,22 +57,24 @@ def read_npz(
     >>> arrays["x"].dtype, arrays["y"]
     (dtype('float32'), array([0, 1]))
     """
+    from zipfile import BadZipFile, ZipFile  # a slow import, which few programs need
+
     name = os.fspath(path)
     with open(name, "rb") as file:
         if file.read(6) == npy.MAGIC_PREFIX:
             raise DataError(f"{name}: a single array (an NPY file), expected an NPZ file; read it with numpy.load")
         file.seek(0)
         try:
-            with zipfile.ZipFile(file) as archive:
+            with ZipFile(file) as archive:
                 return _arrays(name, archive, names)
         # zipfile answers damage with whatever its parts raise: a seek out of range, a method that it does not know
-        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImplementedError, RuntimeError) as error:
+        except (BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImplementedError, RuntimeError) as error:
             if isinstance(error, DataError):
                 raise
             raise DataError(f"{name}: truncated, damaged, or not an NPZ file: {error}") from error
 
 
-def _arrays(name: str, archive: zipfile.ZipFile, names: Any) -> dict[str, NDArray[Any]]:
+def _arrays(name: str, archive: ZipFile, names: Any) -> dict[str, NDArray[Any]]:
     members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
     if len(members) != len(archive.infolist()):
         raise DataError(f"{name}: damaged: two arrays have one name")
@@ -87,7 +91,7 @@ def _arrays(name: str, archive: zipfile.ZipFile, names: Any) -> dict[str, NDArra
     return found
 
 
-def _promised(archive: zipfile.ZipFile) -> int:
+def _promised(archive: ZipFile) -> int:
     """The number of members in the archive's last record, which zipfile does not compare with what it found."""
     assert archive.fp is not None
     archive.fp.seek(-22 - len(archive.comment), os.SEEK_END)
@@ -104,7 +108,7 @@ def _cast(what: str, array: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
     return cast
 
 
-def _array(what: str, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> NDArray[Any]:
+def _array(what: str, archive: ZipFile, info: ZipInfo) -> NDArray[Any]:
     with archive.open(info) as stream:
         shape, fortran, dtype = _header(what, stream)  # type: ignore[arg-type]  # ZipExtFile reads as files do
         if dtype.kind not in "biufc":
