@@ -17,6 +17,7 @@ from typing import Any as _Any
 from . import data as data
 from . import fft as fft
 from . import linalg as linalg
+from . import metrics as metrics
 from . import nn as nn
 from . import ops as ops
 from . import optim as optim
@@ -31,6 +32,7 @@ from .backend import float32_matmul_precision as float32_matmul_precision
 from .backend import set_default_dtype as set_default_dtype
 from .backend import set_float32_matmul_precision as set_float32_matmul_precision
 from .checkpoint import checkpoint as checkpoint
+from .checkpoints import Checkpoints as Checkpoints
 from .creation import arange as arange
 from .creation import empty as empty
 from .creation import empty_like as empty_like
@@ -403,6 +405,7 @@ from .ops.statistics import nansum as nansum
 from .ops.statistics import nanvar as nanvar
 from .ops.statistics import ptp as ptp
 from .ops.statistics import trapezoid as trapezoid
+from .progress import progress as progress
 from .serialization import load as load
 from .serialization import load_metadata as load_metadata
 from .serialization import save as save
