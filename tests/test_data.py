@@ -272,6 +272,18 @@ def test_breaking_off_starts_a_new_epoch_and_epochs_may_overlap() -> None:
     assert [b for _, b in pairs] == expected[2]
 
 
+def test_an_iterator_that_is_not_used_is_no_epoch() -> None:
+    """As tqdm.auto makes one."""
+    loader = DataLoader(TensorDataset(np.arange(6)), 2, shuffle=True, seed=1)
+    expected = labels_of(DataLoader(TensorDataset(np.arange(6)), 2, shuffle=True, seed=1))
+    loader.load_state_dict({"seed": 1, "epoch": 0, "samples": 4, "length": 6})
+    unused = iter(loader)
+    assert loader.epoch == 0
+    assert [y.numpy().tolist() for (y,) in gg.progress(loader, disable=True)] == expected[2:]
+    assert loader.epoch == 1
+    del unused
+
+
 def test_resumed_run_continues_with_the_same_order() -> None:
     dataset = TensorDataset(np.arange(40))
     loader = DataLoader(dataset, 16, shuffle=True, seed=9)

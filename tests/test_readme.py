@@ -6,18 +6,21 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 import gpugrad as gg
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 
 
-def test_every_python_block_runs_and_the_first_one_learns() -> None:
+def test_every_python_block_runs_and_the_first_one_learns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     blocks = [block for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if not block.startswith("@elementwise")]
     assert len(blocks) >= 3
     names: dict[str, object] = {}
     for block in blocks:
         exec(block, names)
+    assert list(gg.Checkpoints(tmp_path / "run").steps()) == [5, 10]
     loss = names["loss"]
     assert isinstance(loss, gg.Tensor)
     assert np.isfinite(loss.item())

@@ -69,7 +69,7 @@ class DataLoader:
     Attributes
     ----------
     epoch : int
-        Number of epochs started. A new epoch starts with each `iter(loader)`, also after a `break`.
+        Number of epochs started. Each `iter(loader)` is a new epoch, also after a `break`; it starts with its first batch.
 
     Raises
     ------
@@ -137,9 +137,9 @@ class DataLoader:
         return whole if self.drop_last or not rest else whole + 1
 
     def __iter__(self) -> Iterator[Any]:
-        """Start an epoch, or go on with the one of a loaded state.
+        """The batches of an epoch, or what is left of the one of a loaded state.
 
-        The epoch's order is drawn here, so that epochs may overlap or break off.
+        It starts when its first batch is asked for: tqdm, for one, makes iterators that it does not use.
         """
         count = len(self.dataset)
         order = generator(self.seed, self.epoch).permutation(count) if self.shuffle else np.arange(count)
@@ -147,7 +147,11 @@ class DataLoader:
         self.epoch, self._resume = self.epoch + 1, 0
         end = count - count % self.batch_size if self.drop_last else count
         parts = [order[start : min(start + self.batch_size, end)] for start in range(epoch.samples, end, self.batch_size)]
-        return self._given(epoch, parts)
+        batches = self._ahead(parts) if self.workers else map(self._batch, parts)
+        for part, batch in zip(parts, batches, strict=True):
+            epoch.samples += len(part)
+            yield batch
+        epoch.over = True
 
     def state_dict(self) -> dict[str, int]:
         """What a resumed run needs to go on with the next batch, in the same order.
@@ -214,13 +218,6 @@ class DataLoader:
             )
         self.seed, self.epoch = int(state["seed"]), int(state["epoch"])
         self._resume, self._latest = samples, None
-
-    def _given(self, epoch: _Epoch, parts: list[NDArray[np.intp]]) -> Iterator[Any]:
-        batches = self._ahead(parts) if self.workers else map(self._batch, parts)
-        for part, batch in zip(parts, batches, strict=True):
-            epoch.samples += len(part)
-            yield batch
-        epoch.over = True
 
     def _ahead(self, parts: list[NDArray[np.intp]]) -> Iterator[Any]:
         """Batches made by threads, in order. What one raises is raised in its turn."""
