@@ -7,6 +7,7 @@ checkpoint.
     python examples/digits_mlp.py
     python examples/digits_mlp.py --device auto --epochs 100 --optimizer adamw
     python examples/digits_mlp.py --resume out/digits_mlp.safetensors --epochs 80
+    mpiexec -n 2 python examples/digits_mlp.py --distributed
 """
 
 from __future__ import annotations
@@ -19,10 +20,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 import gpugrad as gg
-from gpugrad import nn, optim
+from gpugrad import distributed, nn, optim
 from gpugrad.data import DataLoader, TensorDataset
 from gpugrad.nn import functional as F
 
@@ -78,7 +78,7 @@ def evaluate(model: nn.Module, x: gg.Tensor, y: NDArray[np.int64]) -> tuple[floa
     """Loss and accuracy on a whole set."""
     logits = model(x)
     loss = F.cross_entropy(logits, gg.asarray(y).to(x.device))
-    return loss.item(), float((logits.argmax(axis=1).numpy() == y).mean())
+    return loss.item(), gg.metrics.accuracy(logits, y)
 
 
 def save_checkpoint(path: Path, model: nn.Module, optimizer: optim.Optimizer, history: dict[str, list[float]], seed: int) -> None:
@@ -115,15 +115,21 @@ def load_checkpoint(path: Path, model: nn.Module, optimizer: optim.Optimizer, se
 
 
 def train(
-    model: nn.Module, optimizer: optim.Optimizer, digits: Digits, history: dict[str, list[float]], args: argparse.Namespace
+    model: nn.Module,
+    optimizer: optim.Optimizer,
+    digits: Digits,
+    history: dict[str, list[float]],
+    args: argparse.Namespace,
+    world: distributed.World,
 ) -> None:
-    """Run the epochs that are left, with a progress bar."""
+    """Run the epochs that are left, with a progress bar. Each process of `world` has its share of each batch."""
     done = len(history["train_loss"])
     dataset = TensorDataset(digits.train_x, digits.train_y).to(args.device)
-    loader = DataLoader(dataset, args.batch_size, shuffle=True, seed=args.seed)
+    sampler = distributed.DistributedSampler(world)
+    loader = DataLoader(dataset, args.batch_size, shuffle=True, seed=args.seed, sampler=sampler)
     loader.load_state_dict({**loader.state_dict(), "epoch": done})
     test_x = gg.asarray(digits.test_x, device=args.device)
-    bar = tqdm(range(done, args.epochs), initial=done, total=args.epochs, unit="epoch")
+    bar = gg.progress(range(done, args.epochs), initial=done, total=args.epochs, unit="epoch", disable=world.rank > 0)
     for _ in bar:
         model.train()
         losses = []
@@ -131,8 +137,9 @@ def train(
             optimizer.zero_grad()
             loss = F.cross_entropy(model(x), y)
             loss.backward()
+            world.average_gradients(model.parameters(), weight=len(x))
             optimizer.step()
-            losses.append(loss.item())
+            losses.append(world.average(loss.item(), weight=len(x)))
         model.eval()
         test_loss, accuracy = evaluate(model, test_x, digits.test_y)
         for name, value in (("train_loss", np.mean(losses)), ("test_loss", test_loss), ("accuracy", accuracy)):
@@ -197,6 +204,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=Path("out"), help="folder for pictures and checkpoint (%(default)s)")
     parser.add_argument("--resume", type=Path, metavar="CHECKPOINT", help="continue from a checkpoint")
     parser.add_argument("--mnist", type=Path, metavar="FOLDER", help="train on the MNIST files in this folder")
+    parser.add_argument("--distributed", action="store_true", help="share each batch among the processes that mpiexec started")
     args = parser.parse_args(argv)
     if args.epochs < 1 or args.batch_size < 1:
         parser.error("--epochs and --batch-size must be at least 1")
@@ -208,6 +216,10 @@ def main(argv: list[str] | None = None) -> dict[str, list[float]]:
     args = parse(argv)
     if args.device == "auto":
         args.device = "cuda" if gg.cuda_is_available() else "cpu"
+    world = distributed.World(device=args.device)
+    if args.distributed:
+        world = distributed.init(args.device)
+        args.device = world.device
     gg.manual_seed(args.seed)
     digits = mnist_digits(args.mnist) if args.mnist else sklearn_digits(args.seed)
     model = make_model(digits.train_x.shape[1]).to(args.device)
@@ -220,9 +232,13 @@ def main(argv: list[str] | None = None) -> dict[str, list[float]]:
             raise SystemExit(f"{args.resume} already has {len(history['train_loss'])} epochs; ask for more with --epochs")
         if args.lr is not None:
             optimizer.param_groups[0]["lr"] = args.lr
-    print(f"{len(digits.train_x)} training and {len(digits.test_x)} test digits on {args.device}\n{model}")
+    world.broadcast(model)
+    if world.rank == 0:
+        print(f"{len(digits.train_x)} training and {len(digits.test_x)} test digits on {world.size} x {args.device}\n{model}")
     start = time.perf_counter()
-    train(model, optimizer, digits, history, args)
+    train(model, optimizer, digits, history, args, world)
+    if world.rank > 0:
+        return history
     print(
         f"test accuracy {history['accuracy'][-1]:.2%}, loss {history['test_loss'][-1]:.4f}, {time.perf_counter() - start:.1f} s"
     )

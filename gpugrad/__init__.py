@@ -78,6 +78,7 @@ from .errors import BoundsError as BoundsError
 from .errors import CheckpointError as CheckpointError
 from .errors import DataError as DataError
 from .errors import DeviceError as DeviceError
+from .errors import DistributedError as DistributedError
 from .errors import DTypeError as DTypeError
 from .errors import GpugradError as GpugradError
 from .errors import GradientError as GradientError
@@ -427,6 +428,6 @@ newaxis = None
 
 
 def __getattr__(name: str) -> _Any:
-    if name in ("numpy", "special"):  # imported when they are first asked for
+    if name in ("distributed", "numpy", "special"):  # imported when they are first asked for
         return _importlib.import_module(f"gpugrad.{name}")
     raise AttributeError(f"module 'gpugrad' has no attribute {name!r}")

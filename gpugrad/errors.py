@@ -22,6 +22,7 @@ __all__ = [
     "DTypeError",
     "DataError",
     "DeviceError",
+    "DistributedError",
     "GpugradError",
     "GradientError",
     "LinearAlgebraError",
@@ -80,6 +81,10 @@ class DataError(GpugradError, ValueError):
 
 class CheckpointError(GpugradError, ValueError):
     """A checkpoint that is damaged or does not fit the model."""
+
+
+class DistributedError(GpugradError, RuntimeError):
+    """Processes of a job that do not do the same, or one that is gone."""
 
 
 def user_frame(depth: int = 1) -> FrameType:

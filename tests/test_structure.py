@@ -54,6 +54,7 @@ LAYERS = [
     "checkpoints",
     "metrics",
     "progress",
+    "distributed",
     "testing",
     "info",
     "__main__",
@@ -62,7 +63,7 @@ LAYERS = [
 
 MOST_LINES = 600
 MOST_SECONDS = 0.150
-NOT_LOADED = {"cupy", "matplotlib", "sklearn", "torch", "scipy", "safetensors", "tqdm"}
+NOT_LOADED = {"cupy", "matplotlib", "sklearn", "torch", "scipy", "safetensors", "tqdm", "mpi4py"}
 
 
 def name_of(path: Path) -> str:

@@ -11,12 +11,12 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ..backend import as_array, device_of, namespace_of, resolve_device
+from ..backend import as_array, device_of, made_beside, resolve_device
 from ..errors import DataError, DTypeError
 from ..ops.random import default_generator
 from ..tensor import Tensor, asarray
-from ..tree import tree_map
 from .dataset import Dataset, Subset, TensorDataset, checked_seed, generator
+from .prefetch import on_their_way
 
 __all__ = ["DataLoader", "Sampler", "collate"]
 
@@ -62,7 +62,9 @@ class DataLoader:
     prefetch : int
         Batches that each worker is ahead.
     device : str, optional
-        Where each batch is moved to, by the workers if there are any: its Tensors, also in tuples, lists and dicts.
+        Where the batches' arrays are to be; where they come from, if not given. To a GPU they are copied one batch ahead,
+        through page-locked memory, while it computes. A data set that fits on the GPU is better kept there, by
+        ``TensorDataset(...).to("cuda")``: then batches are cut out there.
     sampler : Sampler, optional
         Picks the part of each batch that this process is to have; `batch_size` is that of all processes together.
 
@@ -148,6 +150,7 @@ class DataLoader:
         end = count - count % self.batch_size if self.drop_last else count
         parts = [order[start : min(start + self.batch_size, end)] for start in range(epoch.samples, end, self.batch_size)]
         batches = self._ahead(parts) if self.workers else map(self._batch, parts)
+        batches = batches if self.device is None else on_their_way(batches, self.device)
         for part, batch in zip(parts, batches, strict=True):
             epoch.samples += len(part)
             yield batch
@@ -237,13 +240,7 @@ class DataLoader:
             pool.shutdown(cancel_futures=True)
 
     def _batch(self, numbers: NDArray[np.intp]) -> Any:
-        batch = self._collated(numbers if self.sampler is None else self.sampler(numbers))
-        return batch if self.device is None else tree_map(self._moved, batch)
-
-    def _moved(self, value: Any) -> Any:
-        return value.to(self.device) if isinstance(value, Tensor) else value
-
-    def _collated(self, numbers: NDArray[np.intp]) -> Any:
+        numbers = numbers if self.sampler is None else self.sampler(numbers)
         if self.collate_fn is None:
             dataset, index = _through_subsets(self.dataset, numbers)
             # A subclass with an indexing of its own, such as one that augments, must have it called.
@@ -310,7 +307,7 @@ def _stack(field: int, values: tuple[Any, ...]) -> Tensor:
                 f"collate: field {field} has {what} {', '.join(map(str, sorted(found)))}, expected one; "
                 "give a collate_fn that pads or moves them"
             )
-    return asarray(namespace_of(raws[0]).stack(raws))
+    return asarray(made_beside(raws[0], "stack", raws))
 
 
 def _through_subsets(dataset: Dataset[Any], index: NDArray[np.intp]) -> tuple[Dataset[Any], NDArray[np.intp]]:
