@@ -14,9 +14,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cupy_standin
 import numpy as np
 import pytest
-from fake_cupy import fake_cupy, on_gpu
 
 import gpugrad as gg
 from gpugrad import distributed, nn, optim
@@ -319,8 +319,11 @@ def test_the_link_of_nccl_moves_what_the_others_move() -> None:
 
 
 def test_a_gradient_on_a_gpu_needs_nccl() -> None:
-    with fake_cupy(), pytest.raises(gg.DistributedError, match=r"float64\[3\] on cuda.*distributed\.init\(device='cuda'\)"):
-        World()._link(on_gpu(np.zeros(3)))
+    with (
+        cupy_standin.installed() as cupy,
+        pytest.raises(gg.DistributedError, match=r"float64\[3\] on cuda.*distributed\.init\(device='cuda'\)"),
+    ):
+        World()._link(cupy.zeros(3))
 
 
 # --- jobs
