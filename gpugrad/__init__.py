@@ -267,7 +267,6 @@ from .ops.manipulation import hstack as hstack
 from .ops.manipulation import matrix_transpose as matrix_transpose
 from .ops.manipulation import meshgrid as meshgrid
 from .ops.manipulation import pad as pad
-from .ops.manipulation import ravel as ravel
 from .ops.manipulation import repeat as repeat
 from .ops.manipulation import roll as roll
 from .ops.manipulation import rot90 as rot90
@@ -337,6 +336,7 @@ from .ops.shape import concatenate as concatenate
 from .ops.shape import copy as copy
 from .ops.shape import expand_dims as expand_dims
 from .ops.shape import moveaxis as moveaxis
+from .ops.shape import ravel as ravel
 from .ops.shape import reshape as reshape
 from .ops.shape import squeeze as squeeze
 from .ops.shape import stack as stack

@@ -22,6 +22,7 @@ from .errors import DeviceError, DTypeError, GpugradError, OutOfMemoryError, des
 __all__ = [
     "as_array",
     "as_result",
+    "as_weak",
     "beside",
     "checking_linalg",
     "common_namespace",
@@ -491,6 +492,15 @@ def from_dlpack(value: Any) -> Any:
     return _cupy().from_dlpack(value)
 
 
+def is_typed(value: Any) -> bool:
+    """Whether a value has a dtype of its own: an array, a scalar of NumPy's, or a list that begins with one."""
+    while isinstance(value, list | tuple) and value:
+        value = value[0]
+    return (
+        isinstance(value, numpy.ndarray | numpy.generic) or hasattr(value, "__array_interface__") or hasattr(value, "__dlpack__")
+    )
+
+
 def as_array(value: Any, dtype: DTypeLike | None = None, device: str | None = None, copy: bool = False) -> Any:
     """A raw array from an array, a scalar or a nested list.
 
@@ -506,16 +516,13 @@ def as_array(value: Any, dtype: DTypeLike | None = None, device: str | None = No
     if not isinstance(value, numpy.ndarray) and hasattr(value, "__cuda_array_interface__"):
         return _as_cuda_array(value, dtype, device, copy)
     copy = copy and (device is None or device == "cpu")  # to a GPU it is a copy anyway
-    typed = (
-        isinstance(value, numpy.ndarray | numpy.generic) or hasattr(value, "__array_interface__") or hasattr(value, "__dlpack__")
-    )
     try:
         array = numpy.array(value, dtype=dtype, copy=True if copy else None, subok=False)
     except (ValueError, TypeError) as error:
         raise DTypeError(f"cannot make an array of {type(value).__name__}: {error}") from error
     if array.dtype.kind not in "biufc":
         raise DTypeError(f"cannot make a tensor of dtype {array.dtype}: values must be numbers, all rows of one length")
-    if not typed and dtype is None and array.dtype.kind in "fc":
+    if dtype is None and array.dtype.kind in "fc" and not is_typed(value):
         array = array.astype(_default_dtype if array.dtype.kind == "f" else numpy.result_type(_default_dtype, numpy.complex64))
     return array if device is None else to_device(array, device)
 
@@ -526,3 +533,21 @@ def _as_cuda_array(value: Any, dtype: DTypeLike | None, device: str | None, copy
     with on_device_of(array):
         array = array.astype(dtype, copy=copy) if dtype is not None else (array.copy() if copy else array)
     return array if device is None else to_device(array, device)
+
+
+def as_weak(value: Any, others: Sequence[Any], arithmetic: bool) -> Any:
+    """A list or number as an array of the dtype that the typed ones have among `others`; of its own, if those are none.
+
+    It is on the device of those.
+
+    Only floating numbers change so, and in arithmetic integers that meet floating ones.
+    """
+    where = first_on_gpu(others)
+    dtypes = [d for d in (getattr(other, "dtype", None) for other in others) if isinstance(d, numpy.dtype)]
+    floating = [dtype for dtype in dtypes if dtype.kind in "fc"]
+    array = as_array(value)
+    if not dtypes or is_typed(value) or not (array.dtype.kind in "fc" or (arithmetic and floating)):
+        return beside(array, where)
+    dtype = numpy.result_type(*floating) if floating else numpy.result_type(array.dtype, *dtypes)
+    dtype = numpy.result_type(dtype, numpy.complex64) if array.dtype.kind == "c" else dtype
+    return beside(as_array(value, dtype), where)

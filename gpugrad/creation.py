@@ -10,7 +10,7 @@ from numpy.typing import DTypeLike
 
 from . import backend
 from .errors import DTypeError, OutOfMemoryError, format_site, user_site
-from .op import raw
+from .op import as_tensors, raw
 from .ops.elementwise import exp, log, multiply, power
 from .ops.shape import broadcast_to
 from .ops.shape import copy as copied
@@ -138,15 +138,18 @@ def linspace(
     tensor([0. , 0.5, 1. ])
     """
     if isinstance(start, Tensor) or isinstance(stop, Tensor):
-        first, last = asarray(start), asarray(stop)
+        first, last = as_tensors(start, stop)
         steps = numpy.linspace(0, 1, num, endpoint=endpoint).reshape(-1, *(1,) * max(first.ndim, last.ndim))
         like = first if isinstance(start, Tensor) else last
         first, last = first.to(device or like.device), last.to(device or like.device)
-        ramp = asarray(steps, like.dtype, device or like.device)
+        common = numpy.result_type(first.dtype, last.dtype)
+        ramp = asarray(steps, common if common.kind in "fc" else "float64", device or like.device)
         out = first * (1 - ramp) + last * ramp
         return out if dtype is None else out.astype(dtype)
     if dtype is None:
-        dtype = _default_for(numpy.iscomplexobj(start) or numpy.iscomplexobj(stop))
+        typed = [part.dtype for part in (start, stop) if isinstance(part, numpy.ndarray | numpy.generic)]
+        default = _default_for(numpy.iscomplexobj(start) or numpy.iscomplexobj(stop))
+        dtype = numpy.result_type(*typed, *(() if any(t.kind in "fc" for t in typed) else (default,))) if typed else default
     return _moved(numpy.linspace(start, stop, num, endpoint=endpoint, dtype=dtype), device)
 
 
@@ -171,7 +174,8 @@ def geomspace(start: Any, stop: Any, num: int = 50, endpoint: bool = True, dtype
     tensor([1., 2., 4.])
     """
     if not isinstance(start, Tensor) and not isinstance(stop, Tensor):
-        return _made(lambda xp: xp.geomspace(start, stop, num, endpoint, dtype or backend.default_dtype()), None, False)
+        made = numpy.geomspace(start, stop, num, endpoint, dtype)
+        return asarray(made if dtype or backend.is_typed(start) or backend.is_typed(stop) else made.tolist())
     sign = numpy.sign(backend.on_host(raw(start)))
     if not numpy.all(sign * numpy.sign(backend.on_host(raw(stop))) == 1):
         raise ValueError("geomspace: start and stop must be real numbers of the same sign, and not 0")

@@ -7,6 +7,7 @@ line. Every exception here also derives from the built-in type a NumPy or PyTorc
 from __future__ import annotations
 
 import linecache
+import opcode
 import os
 import sys
 from collections.abc import Sequence
@@ -37,6 +38,9 @@ Site = tuple[CodeType, int]
 """A place in the user's program: a code object and an instruction offset. Cheap to take; the line is worked out later."""
 
 PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
+
+_STORES = {opcode.opmap[name] for name in ("STORE_SUBSCR", "STORE_SLICE") if name in opcode.opmap}
+_NUMPY = os.path.dirname(os.path.abspath(numpy.__file__)) + os.sep
 
 
 class GpugradError(Exception):
@@ -88,11 +92,17 @@ class DistributedError(GpugradError, RuntimeError):
 
 
 def user_frame(depth: int = 1) -> FrameType:
-    """First frame, from `depth` callers up, whose code lies outside this package."""
+    """First frame, from `depth` callers up, whose code lies outside this package and NumPy, which may have called it."""
     frame = sys._getframe(depth)
-    while frame.f_code.co_filename.startswith(PACKAGE) and frame.f_back is not None:
+    while frame.f_code.co_filename.startswith((PACKAGE, _NUMPY)) and frame.f_back is not None:
         frame = frame.f_back
     return frame
+
+
+def is_storing(depth: int) -> bool:
+    """Whether the frame `depth` callers up is at ``a[i] = value``; what C code calls meanwhile has no frame of its own."""
+    frame = sys._getframe(depth)
+    return frame.f_code.co_code[frame.f_lasti] in _STORES
 
 
 def user_site() -> Site:

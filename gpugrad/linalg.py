@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy
 
 from . import backend
-from .op import ArrayLike, as_tensor, raw
+from .op import ArrayLike, as_tensor, as_tensors, raw
 from .ops import comparison, elementwise, indexing, reduction, shape
 from .ops.axes import kept_shape
 from .ops.decompositions import (
@@ -34,6 +34,7 @@ from .ops.decompositions import (
     svd_reduced,
 )
 from .ops.decompositions import cholesky as _cholesky_lower
+from .ops.distance import length
 from .ops.linalg import matmul
 from .ops.manipulation import diagonal as _diagonal
 from .ops.manipulation import matrix_transpose
@@ -207,7 +208,7 @@ def lstsq(a: ArrayLike, b: ArrayLike, rcond: float | None = None) -> LstsqResult
     >>> gg.linalg.lstsq([[1.0], [1.0]], [1.0, 3.0]).x
     tensor([2.])
     """
-    matrix, right = _matrices("lstsq", a), as_tensor(b)
+    matrix, right = as_tensors(_matrices("lstsq", a), b)
     if matrix.ndim != 2 or right.ndim not in (1, 2) or right.shape[0] != matrix.shape[0]:
         raise ValueError(f"lstsq: a must be (m, n) and b (m,) or (m, k), got {matrix.shape} and {right.shape}")
     limit = rcond if rcond is not None else numpy.finfo(matrix.dtype).eps * max(matrix.shape)
@@ -267,9 +268,9 @@ def multi_dot(arrays: Sequence[ArrayLike]) -> Any:
         raise ValueError(f"multi_dot: matrices are needed, got shapes {', '.join(str(t.shape) for t in tensors)}")
     sizes = [tensors[0].shape[0], *(t.shape[1] for t in tensors)]
     cost: dict[tuple[int, int], tuple[int, int]] = {(i, i): (0, i) for i in range(len(tensors))}
-    for length in range(1, len(tensors)):  # Cormen et al., matrix-chain multiplication
-        for i in range(len(tensors) - length):
-            j = i + length
+    for span in range(1, len(tensors)):  # Cormen et al., matrix-chain multiplication
+        for i in range(len(tensors) - span):
+            j = i + span
             cost[i, j] = min((cost[i, k][0] + cost[k + 1, j][0] + sizes[i] * sizes[k + 1] * sizes[j + 1], k) for k in range(i, j))
 
     def product(i: int, j: int) -> Any:
@@ -287,7 +288,7 @@ def multi_dot(arrays: Sequence[ArrayLike]) -> Any:
 def vector_norm(x: ArrayLike, axis: Any = None, keepdims: bool = False, ord: Any = 2) -> Any:
     """Norm of vectors over axes (`numpy.linalg.vector_norm`): any power, 0, inf and -inf.
 
-    The gradient of the 2-norm at 0 is 0; that of ``ord=0``, a count, is 0 everywhere.
+    The gradient at 0 is 0, and so is an element's where it is 0; that of ``ord=0``, a count, is 0 everywhere.
 
     >>> import gpugrad as gg
     >>> gg.linalg.vector_norm([3.0, -4.0], ord=1)
@@ -306,7 +307,7 @@ def vector_norm(x: ArrayLike, axis: Any = None, keepdims: bool = False, ord: Any
         return reduction.sum(shape.cast(comparison.not_equal(raw(x), 0), size.dtype), axis, keepdims)
     if ord == 1:
         return reduction.sum(size, axis, keepdims)
-    return elementwise.power(reduction.sum(elementwise.power(size, float(ord)), axis, keepdims), 1.0 / ord)
+    return length(x, float(ord), axis, keepdims)
 
 
 def matrix_norm(x: ArrayLike, keepdims: bool = False, ord: Any = "fro") -> Any:
@@ -396,7 +397,7 @@ def tensorsolve(a: ArrayLike, b: ArrayLike, axes: Any = None) -> Any:
     >>> gg.linalg.tensorsolve(gg.eye(4).reshape(2, 2, 4), gg.ones((2, 2))).shape
     (4,)
     """
-    a, b = as_tensor(a), as_tensor(b)
+    a, b = as_tensors(a, b)
     if axes is not None:
         order = [i for i in range(a.ndim) if i not in axes] + list(axes)
         a = shape.transpose(a, tuple(order))

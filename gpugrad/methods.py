@@ -168,13 +168,13 @@ class ArrayMethods:
         """Smallest element over axes."""
         return reduction.min(self, axis, keepdims)
 
-    def var(self, axis: Axis = None, ddof: float = 0, keepdims: bool = False) -> Tensor:
+    def var(self, axis: Axis = None, ddof: float = 0, keepdims: bool = False, correction: float | None = None) -> Tensor:
         """Variance over axes."""
-        return reduction.var(self, axis, ddof, keepdims)
+        return reduction.var(self, axis, ddof, keepdims, correction)
 
-    def std(self, axis: Axis = None, ddof: float = 0, keepdims: bool = False) -> Tensor:
+    def std(self, axis: Axis = None, ddof: float = 0, keepdims: bool = False, correction: float | None = None) -> Tensor:
         """Standard deviation over axes."""
-        return reduction.std(self, axis, ddof, keepdims)
+        return reduction.std(self, axis, ddof, keepdims, correction)
 
     def prod(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
         """Product over axes."""
@@ -208,13 +208,14 @@ class ArrayMethods:
         """Whether all elements are true."""
         return reduction.all(self, axis, keepdims)
 
-    def reshape(self, *shape_: Any) -> Tensor:
+    def reshape(self, *shape_: Any, order: str = "C") -> Tensor:
         """The same elements under another shape: ``reshape(2, 3)`` or ``reshape((2, 3))``."""
-        return shape.reshape(self, shape_[0] if len(shape_) == 1 else shape_)
+        new = shape_[0] if len(shape_) == 1 else shape_
+        return shape.reshape(self, new) if order == "C" else shape.reshape_in_order(self, new, order)
 
-    def ravel(self) -> Tensor:
-        """One axis, in C order."""
-        return shape.reshape(self, -1)
+    def ravel(self, order: str = "C") -> Tensor:
+        """One axis, in an order of NumPy's."""
+        return shape.ravel(self, order)
 
     flatten = ravel
 
@@ -280,9 +281,12 @@ class ArrayMethods:
         """Dot product, with NumPy's rules."""
         return linalg.dot(self, other)
 
-    def clip(self, a_min: Any = None, a_max: Any = None) -> Tensor:
-        """Values limited to [a_min, a_max]."""
-        return elementwise.clip(self, a_min, a_max)
+    def clip(self, min: Any = None, max: Any = None) -> Tensor:
+        """Values limited to [min, max]."""
+        if isinstance(min, ArrayMethods) or isinstance(max, ArrayMethods):
+            above: Any = self if min is None else elementwise.maximum(self, min)
+            return above if max is None else elementwise.minimum(above, max)
+        return elementwise.clip(self, min, max)
 
     def exp(self) -> Tensor:
         """``e ** x``."""

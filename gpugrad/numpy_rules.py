@@ -20,6 +20,7 @@ import numpy
 from .errors import PACKAGE
 from .op import as_tensor, registry
 from .ops.placing import tensor_beside
+from .ops.shape import reshape_in_order
 
 __all__ = ["MODULES", "Rule", "classify", "functions", "known_ufuncs", "rule_for", "scipy_ufunc", "ufunc_rules"]
 
@@ -95,8 +96,6 @@ SIGNATURES = {
 
 RENAMED: dict[str, dict[str, str]] = {
     "clip": {"a_min": "a_min", "a_max": "a_max", "min": "a_min", "max": "a_max"},
-    "std": {"correction": "ddof"},
-    "var": {"correction": "ddof"},
     "nanstd": {"correction": "ddof"},
     "nanvar": {"correction": "ddof"},
     "reshape": {"newshape": "shape"},
@@ -157,6 +156,12 @@ def copy(a: Any, order: str = "K", subok: bool = False) -> Any:
     return _ours("copy")(a)
 
 
+def reshape(a: Any, /, shape: Any = None, order: str = "C", *, copy: bool | None = None) -> Any:
+    """`numpy.reshape`."""
+    out = reshape_in_order(a, shape, order)
+    return _ours("copy")(out) if copy else out
+
+
 def astype(x: Any, dtype: Any, /, *, copy: bool = True, device: Any = None) -> Any:
     """`numpy.astype`."""
     tensor = as_tensor(x)
@@ -196,6 +201,7 @@ ADAPTED: dict[str, Callable[..., Any]] = {
     "clip": clip,
     "unique": unique,
     "copy": copy,
+    "reshape": reshape,
     "astype": astype,
     "linalg_outer": linalg_outer,
     "real_if_close": real_if_close,

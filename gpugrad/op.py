@@ -393,13 +393,13 @@ composed = Composed()
 def _composed(op: Op) -> Callable[..., Any]:
     """The public function of a fused op without kernels: its composition, on Tensors."""
     source = (
-        f"def _make(F, reference, as_array, as_tensor):\n    def {op.name}(*args, **kwargs):\n"
-        f"        return as_tensor(reference(F, *[as_array(a) if type(a) is list else a for a in args], **kwargs))\n"
+        f"def _make(F, reference, weak, as_tensor):\n    def {op.name}(*args, **kwargs):\n"
+        f"        return as_tensor(reference(F, *[weak(a, args, False) if type(a) is list else a for a in args], **kwargs))\n"
         f"    return {op.name}\n"
     )
     scope: dict[str, Any] = {}
     exec(compile(source, PACKAGE + f"<{op.name}>", "exec"), op.function.__globals__, scope)
-    made: Callable[..., Any] = scope["_make"](composed, op.function, backend.as_array, as_tensor)
+    made: Callable[..., Any] = scope["_make"](composed, op.function, backend.as_weak, as_tensor)
     functools.update_wrapper(made, op.function)
     made.__signature__ = op.signature  # type: ignore[attr-defined]
     made.op = op  # type: ignore[attr-defined]
@@ -551,20 +551,11 @@ def _unwrapped(op: Op, inputs: tuple[Any, ...]) -> tuple[int, list[Any], list[No
             if node is not None:
                 mask |= bit
         else:
-            arrays.append(_weak(op, x, inputs) if type(x) is list or type(x) is tuple else x)
+            listed = type(x) is list or type(x) is tuple
+            arrays.append(backend.as_weak(x, inputs, op.kind in ("elementwise", "multilinear")) if listed else x)
             parents.append(None)
         bit += bit
     return mask, arrays, parents
-
-
-def _weak(op: Op, values: Any, inputs: tuple[Any, ...]) -> Any:
-    """A list among the inputs as an array; where arithmetic meets a floating array, of its dtype, as a number would be."""
-    if op.kind in ("elementwise", "multilinear"):
-        for other in inputs:
-            dtype = getattr(other, "dtype", None)
-            if dtype is not None and dtype.kind in "fc":
-                return backend.beside(backend.as_array(values, dtype), getattr(other, "_array", other))
-    return backend.beside(backend.as_array(values), backend.first_on_gpu(inputs))
 
 
 def _explain(op: Op, inputs: Sequence[Any], params: dict[str, Any], error: Exception) -> Exception:
@@ -591,6 +582,14 @@ def as_tensor(value: Any) -> Any:
     result = _new(Tensor)
     result._array, result._node = backend.as_array(value), None
     return result
+
+
+def as_tensors(*values: Any) -> tuple[Any, ...]:
+    """Tensors from array-likes that meet in arithmetic: numbers and lists take the dtype of the others, as in ``x * 0.1``."""
+    if all(isinstance(value, Tensor) for value in values):
+        return values
+    kinds = (int, float, complex, bool, list, tuple)
+    return tuple(as_tensor(backend.as_weak(value, values, True) if type(value) in kinds else value) for value in values)
 
 
 def raw(value: Any) -> Any:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy
 
 from . import backend
-from .errors import DTypeError, GradientError, ShapeError, describe, format_site, user_site
+from .errors import DTypeError, GpugradError, GradientError, ShapeError, describe, format_site, op_error, user_site
 from .numpy_rules import RENAMED, Rule, known_ufuncs, rule_for, scipy_ufunc, ufunc_rules
 from .ops import comparison, elementwise, reduction, scan, shape
 from .tape import current_mode, log_mutation
@@ -35,6 +35,18 @@ def _no_rule(what: str, hint: str = "") -> DTypeError:
         f"{what} has no rule for Tensors, and its gradient must not be lost unseen\n"
         f"  {hint or 'use x.numpy() where no gradient is wanted, or a gpugrad function'}\n  at {format_site(user_site())}"
     )
+
+
+def _explained(rule: Rule, args: tuple[Any, ...], kwargs: dict[str, Any], error: Exception) -> GpugradError:
+    """The error of a composition with what an op's error has: what it was given, and the user's line."""
+    theirs = () if rule.signature is None else tuple(rule.signature.parameters)
+    given: dict[str, Any] = {}
+    for i, value in enumerate(args):
+        name = theirs[i] if i < len(theirs) else f"argument {i}"
+        listed = isinstance(value, list | tuple) and any(isinstance(v, Tensor) for v in value)
+        given |= {f"{name}[{j}]": v for j, v in enumerate(value)} if listed else {name: value}
+    message = str(error).removeprefix(rule.name.rpartition(".")[2] + ": ")
+    return op_error(rule.name, tuple(given), tuple(given.values()), kwargs, type(error)(message))
 
 
 def _tensors(value: Any) -> list[Tensor]:
@@ -71,9 +83,14 @@ def _standing_for(tensor: Tensor) -> Any:
 def call(rule: Rule, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Answer a function of NumPy on Tensors, arrays and numbers, by its rule."""
     if rule.kind == "op":
-        if kwargs.get("out") is not None:
-            return _assign(rule.name, kwargs.pop("out"), _call_ours(rule, args, kwargs))
-        return _call_ours(rule, args, kwargs)
+        out = kwargs.pop("out", None)
+        try:
+            result = _call_ours(rule, args, kwargs)
+        except GpugradError:
+            raise
+        except (ValueError, TypeError, IndexError) as error:
+            raise _explained(rule, args, kwargs, error) from error
+        return result if out is None else _assign(rule.name, out, result)
     if rule.kind == "about":
         assert rule.function is not None
         if rule.name in ("numpy.array_repr", "numpy.array_str", "numpy.array2string"):
@@ -310,7 +327,12 @@ def _options(rule: Rule, options: dict[str, Any], given: dict[str, Any]) -> Any:
     if where is not None:
         first = next(iter(_parameters(rule.function)))
         given[first] = elementwise.where(where, given[first], initial if start[0] is None else start[0])
-    return None if initial is None else lambda result: start[1](result, initial)
+    return None if initial is None else lambda result: start[1](result, _of_dtype(initial, result.dtype))
+
+
+def _of_dtype(value: Any, dtype: Any) -> Any:
+    """A number, where it is one, as NumPy takes a start: of the dtype of what it starts."""
+    return value if isinstance(value, Tensor) else numpy.asarray(value).astype(dtype)[()]
 
 
 # --- ufuncs -------------------------------------------------------------------------------------------------------

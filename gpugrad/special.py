@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy
 
-from .op import ArrayLike, as_tensor
+from .op import ArrayLike, as_tensors
 from .ops.activation import log_softmax, sigmoid, softmax, softplus
 from .ops.activation import logsigmoid as log_expit
 from .ops.comparison import equal, greater, greater_equal, isinf, isnan, less, less_equal, logical_and, logical_or
@@ -101,7 +101,7 @@ def betaln(a: ArrayLike, b: ArrayLike) -> Any:
     >>> gg.special.betaln(1.0, 1.0)
     tensor(0.)
     """
-    a, b = as_tensor(a), as_tensor(b)
+    a, b = as_tensors(a, b)
     return gammaln(a) + gammaln(b) - gammaln(a + b)
 
 

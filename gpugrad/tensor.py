@@ -14,7 +14,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from . import backend
 from . import op as _op
-from .errors import DeviceError, DTypeError, GradientError, ShapeError, describe, format_site, user_site
+from .errors import DeviceError, DTypeError, GradientError, ShapeError, describe, format_site, is_storing, user_site
 from .interpret import TENSORS, raw_for
 from .methods import ArrayMethods
 from .ops import comparison, elementwise, indexing, integers, linalg, shape, updates
@@ -211,11 +211,12 @@ class Tensor(ArrayMethods):
             )
         return numpy.array(self.data, dtype=dtype, copy=copy)
 
-    def _refuse_export(self, what: str) -> None:
+    def _refuse_export(
+        self, what: str, hint: str = "use .numpy() or .detach() where that is meant, or a gpugrad function"
+    ) -> None:
         if self._node is not None and current_mode().grad:
             raise GradientError(
-                f"turning {describe(self)} into {what} would drop its gradient\n"
-                f"  use .numpy() or .detach() where that is meant, or a gpugrad function\n  at {format_site(user_site())}"
+                f"turning {describe(self)} into {what} would drop its gradient\n  {hint}\n  at {format_site(user_site())}"
             )
 
     @property
@@ -227,19 +228,27 @@ class Tensor(ArrayMethods):
         shared: dict[str, Any] = self.data.__cuda_array_interface__
         return shared
 
+    def _refuse_store(self) -> None:
+        """An error under ``a[i] = t``, where NumPy asks for the number."""
+        if self._node is not None and is_storing(3):
+            self._refuse_export("an element of an array", "assign to gpugrad.numpy.zeros or np.zeros_like(t), or store float(t)")
+
     def __bool__(self) -> bool:
         return bool(self._array)
 
     def __int__(self) -> int:
+        self._refuse_store()
         return int(self.item())
 
     def __float__(self) -> float:
+        self._refuse_store()
         return float(self.item())
 
     def __index__(self) -> int:
         return operator.index(self._array if self._array.__class__ is numpy.ndarray else self._array.item())
 
     def __complex__(self) -> complex:
+        self._refuse_store()
         return complex(self.item())
 
     def __reduce__(self) -> Any:
@@ -337,7 +346,11 @@ class Tensor(ArrayMethods):
             _op.refuse_in_place(self, f"{symbol}")
             result = function(self, other)  # on the tape: the name moves on, the recorded value stays
             if result.shape != self.shape:
-                raise ShapeError(f"{symbol}: a result of shape {result.shape} does not fit {describe(self)}")
+                what = f"{symbol}: a result of shape {result.shape} does not fit {describe(self)}"
+                raise ShapeError(f"{what}\n  at {format_site(user_site())}")
+            if not numpy.can_cast(result.dtype, self.dtype, "same_kind"):
+                what = f"{symbol}: a result of dtype {result.dtype} does not fit {describe(self)}"
+                raise DTypeError(f"{what}\n  at {format_site(user_site())}")
             return result if result.dtype == self.dtype else result.astype(self.dtype)
         update(self, other)
         return self
@@ -389,6 +402,9 @@ class Tensor(ArrayMethods):
         index = _raw_index(index)
         if current_mode().grad and (self._node is not None or (isinstance(value, Tensor) and value._node is not None)):
             _op.refuse_in_place(self, "item assignment")
+            if self.dtype.kind not in "fc":
+                what = f"assigning {describe(value)} to elements of {describe(self)} would drop its gradient"
+                raise GradientError(f"{what}\n  use .detach() where that is meant\n  at {format_site(user_site())}")
             changed = indexing.index_set(self, value, index)
             self._array, self._node = changed._array, changed._node
         else:

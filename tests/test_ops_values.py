@@ -271,7 +271,7 @@ def test_ops_on_no_elements(function: Any, shapes: Any, shape: Any, value: float
     assert all(np.isfinite(g).all() for g in gradients)
 
 
-@pytest.mark.parametrize("function", [gg.max, gg.min, gg.argmax, gg.argmin, gg.logsumexp], ids=lambda f: f.__name__)
+@pytest.mark.parametrize("function", [gg.max, gg.min, gg.argmax, gg.argmin], ids=lambda f: f.__name__)
 def test_extrema_of_nothing_are_refused(function: Any) -> None:
     with pytest.raises(ShapeError, match=f"{function.__name__}: "):
         function(np.zeros((0, 3)), axis=0)

@@ -247,10 +247,14 @@ def _axes() -> Any:
     )
 
 
+def _shifted(xp: Any, x: Any, axis: int) -> Any:
+    """``x - max(x)`` along `axis`; of no elements, which have no largest, as they are."""
+    return xp.subtract(x, xp.max(x, axis=axis, keepdims=True)) if x.size else x
+
+
 def _exp_shifted(xp: Any, x: Any, axis: int) -> tuple[Any, Any]:
     """``exp(x - max(x))`` and its sum along `axis`."""
-    out = xp.subtract(x, xp.max(x, axis=axis, keepdims=True))
-    out = xp.exp(out)
+    out = xp.exp(_shifted(xp, x, axis))
     return out, xp.sum(out, axis=axis, keepdims=True)
 
 
@@ -274,7 +278,9 @@ def log_softmax(xp: Any, x: ArrayLike, axis: int = -1) -> Any:
     >>> gg.log_softmax([0.0, 1000.0])
     tensor([-1000.,     0.])
     """
-    shifted = xp.subtract(x, xp.max(x, axis=axis, keepdims=True))
+    shifted = _shifted(xp, x, axis)
+    if not x.size:
+        return xp.exp(shifted)
     return shifted - xp.log(xp.sum(xp.exp(shifted), axis=axis, keepdims=True))
 
 

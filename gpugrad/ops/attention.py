@@ -7,7 +7,7 @@ from typing import Any
 
 from .. import backend
 from ..errors import op_error
-from ..op import ArrayLike, as_tensor
+from ..op import ArrayLike, as_tensor, as_tensors
 from . import activation, dropout, elementwise, linalg, reduction
 from . import shape as shapes
 
@@ -44,7 +44,7 @@ def scaled_dot_product_attention(
     tensor([[1.    , 0.    ],
             [0.3302, 0.6698]])
     """
-    query, key, value = as_tensor(query), as_tensor(key), as_tensor(value)
+    query, key, value = as_tensors(query, key, value)
     try:
         _check(query, key, value, attn_mask, dropout_p, is_causal)
         scale = 1 / math.sqrt(max(query.shape[-1], 1)) if scale is None else scale

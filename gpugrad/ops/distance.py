@@ -9,7 +9,7 @@ import numpy
 
 from ..backend import made_beside
 from ..errors import ShapeError
-from ..op import ArrayLike, as_tensor
+from ..op import ArrayLike, as_tensor, as_tensors
 from ..op import composed as F
 from ..tape import no_grad
 
@@ -68,7 +68,7 @@ def cosine_similarity(x1: ArrayLike, x2: ArrayLike, axis: int = 1, eps: float = 
     >>> gg.nn.functional.cosine_similarity([[1.0, 0.0]], [[3.0, 4.0]])
     tensor([0.6])
     """
-    x1, x2 = as_tensor(x1), as_tensor(x2)
+    x1, x2 = as_tensors(x1, x2)
     a, b = wide(x1), wide(x2)
     units = [v / at_least(F.norm2(v, axis, True), eps) for v in (a, b)]
     return as_dtype(F.sum(units[0] * units[1], axis), numpy.promote_types(x1.dtype, x2.dtype))
@@ -81,7 +81,7 @@ def pairwise_distance(x1: ArrayLike, x2: ArrayLike, p: float = 2.0, eps: float =
     >>> gg.nn.functional.pairwise_distance([[0.0, 0.0]], [[3.0, 4.0]])
     tensor([5.])
     """
-    difference = F.subtract(as_tensor(x1), as_tensor(x2))
+    difference = F.subtract(*as_tensors(x1, x2))
     return as_dtype(length(wide(difference) + eps, p, -1, keepdims), difference.dtype)
 
 

@@ -246,7 +246,7 @@ def log1p(x: ArrayLike) -> Any:
 
 @elementwise(
     ufunc="logaddexp",
-    d=(lambda F, t, x, out: t * F.exp(x - out), lambda F, t, y, out: t * F.exp(y - out)),
+    d=(lambda F, t, x, y: t * F.sigmoid(x - y), lambda F, t, x, y: t * F.sigmoid(y - x)),
     samples=binary(),
 )
 def logaddexp(x: ArrayLike, y: ArrayLike) -> Any:
@@ -321,10 +321,17 @@ def arctan(x: ArrayLike) -> Any:
     """
 
 
+def _turn(F: Any, x: Any, y: Any) -> Any:
+    """``x / (x**2 + y**2)``, without overflow or underflow; 0 at the origin."""
+    r = F.hypot(x, y)
+    r = F.where(r == 0, 1.0, r)
+    return x / r / r
+
+
 @elementwise(
     ufunc="arctan2",
     cuda="atan2({x}, {y})",
-    d=(lambda F, t, x, y: t * (y / (x * x + y * y)), lambda F, t, x, y: -t * (x / (x * x + y * y))),
+    d=(lambda F, t, x, y: t * _turn(F, y, x), lambda F, t, x, y: -t * _turn(F, x, y)),
     samples=binary(0.3, 2),
 )
 def arctan2(x: ArrayLike, y: ArrayLike) -> Any:
@@ -503,7 +510,7 @@ def where(xp: Any, condition: ArrayLike, x: ArrayLike, y: ArrayLike) -> Any:
 @elementwise(
     ufunc="remainder",
     cuda="{x} - floor({x} / {y}) * {y}",
-    d=(lambda F, t: t, lambda F, t, x, y: -t * F.floor(x / y)),
+    d=(lambda F, t: t, lambda F, t, x, y: -t * F.floor_divide(x, y)),
     samples=calls(
         lambda rng: ((array(rng, 3, 4), array(rng, 4, low=0.7, high=0.9)), {}), lambda rng: ((array(rng, 5), 0.77), {})
     ),

@@ -43,9 +43,12 @@ def hypot(x: ArrayLike, y: ArrayLike) -> Any:
     """
 
 
+_LN2 = math.log(2)
+
+
 @elementwise(
     ufunc="logaddexp2",
-    d=(lambda F, t, x, out: t * F.exp2(x - out), lambda F, t, y, out: t * F.exp2(y - out)),
+    d=(lambda F, t, x, y: t * F.sigmoid((x - y) * _LN2), lambda F, t, x, y: t * F.sigmoid((y - x) * _LN2)),
     samples=binary(),
 )
 def logaddexp2(x: ArrayLike, y: ArrayLike) -> Any:

@@ -109,7 +109,7 @@ def lgamma(xp: Any, x: ArrayLike) -> Any:
         far = mirrored > 1e16
         out = _lgamma_positive(xp, xp.where(far, 1.0, mirrored))
         out = xp.where(far, mirrored * (xp.log(mirrored) - 1), out)
-        reflected = math.log(math.pi) - xp.log(xp.abs(xp.sin(math.pi * (x - xp.floor(x))))) - out
+        reflected = math.log(math.pi) - xp.log(xp.abs(xp.sin(math.pi * (x - xp.rint(x))))) - out
         out = xp.where(x < 0.5, reflected, out)
         pole = (x <= 0) & (x == xp.floor(x))
         return xp.where(pole | xp.isinf(x), math.inf, out).astype(dtype)
@@ -155,7 +155,7 @@ def polygamma(xp: Any, x: ArrayLike, n: int) -> Any:
             total = xp.where(small, total + 1 / xp.where(small, shifted, 1.0) ** (n + 1), total)
             shifted = xp.where(small, shifted + 1, shifted)
         out = _polygamma_large(xp, shifted, n) - (-1) ** n * math.factorial(n) * total
-        pole = (x <= 0) & (x == xp.floor(x))
+        pole = (x < 0) & (x == xp.floor(x))  # at 0 the sum is infinite, of the right sign
         return xp.where(pole, math.nan, out).astype(dtype)
 
 
@@ -253,13 +253,14 @@ def erfinv(xp: Any, x: ArrayLike) -> Any:
 # --- compositions -------------------------------------------------------------------------------------------------
 
 
-def logit(x: ArrayLike) -> Any:
-    """``log(x / (1 - x))``, the inverse of sigmoid (`scipy.special.logit`, `torch.logit`).
+def logit(x: ArrayLike, eps: float | None = None) -> Any:
+    """``log(x / (1 - x))``, the inverse of sigmoid (`scipy.special.logit`, `torch.logit`), of x held to ``[eps, 1 - eps]``.
 
     >>> import gpugrad as gg
     >>> gg.logit([0.5])
     tensor([0.])
     """
+    x = x if eps is None else basic.clip(x, eps, 1 - eps)
     return basic.subtract(basic.log(x), basic.log1p(basic.negative(x)))
 
 

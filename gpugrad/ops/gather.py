@@ -8,7 +8,7 @@ from typing import Any
 import numpy
 
 from .. import backend
-from ..op import ArrayLike, as_tensor, raw
+from ..op import ArrayLike, as_tensor, as_tensors, raw
 from . import comparison, elementwise, indexing, shape
 from .axes import axis_of, cut
 
@@ -93,7 +93,7 @@ def gather(x: ArrayLike, axis: int, index: Any) -> Any:
 
 def _source(x: Any, src: Any, grid: tuple[Any, ...], axis: int) -> Any:
     index = grid[axis_of(axis, x.ndim)]
-    source = as_tensor(src)
+    _, source = as_tensors(x, src)
     source = source.astype(x.dtype) if source.dtype != x.dtype else source
     if source.ndim == 0:
         return shape.broadcast_to(source.to(x.device), index.shape)
@@ -131,7 +131,7 @@ def index_add(x: ArrayLike, axis: int, index: Any, source: ArrayLike, alpha: flo
     >>> gg.index_add(gg.zeros(3), 0, [0, 0], [1.0, 2.0])
     tensor([3., 0., 0.])
     """
-    x, source = as_tensor(x), as_tensor(source)
+    x, source = as_tensors(x, source)
     where = cut(x.ndim, axis, _integers("index_add", index, x.shape[axis_of(axis, x.ndim)], x))
     added = source if alpha == 1 else source * alpha
     return elementwise.add(x, indexing.index_add_zeros(added, where, x.shape))

@@ -9,7 +9,7 @@ import numpy
 
 from ..backend import made_beside, namespace_of
 from ..errors import DTypeError, ShapeError, describe
-from ..op import ArrayLike, apply, as_tensor, composed, fused, raw, registry
+from ..op import ArrayLike, apply, as_tensor, as_tensors, composed, fused, raw, registry
 from . import loss
 from .distance import at_least
 from .loss import check_targets, complex_loss, reduce, same_shape
@@ -64,6 +64,8 @@ def _nll_rule(F: Any, t: Any, x_shape: tuple[int, ...], x_dtype: Any, aux: Any) 
     if count is not None:
         with numpy.errstate(all="ignore"):
             slopes = slopes / count
+        if weights is not None:  # what counts for nothing has no slope, also where nothing counts at all
+            slopes = namespace_of(t).where(weights == 0, slopes.dtype.type(0), slopes)
     grad = namespace_of(t).zeros(x_shape, x_dtype)
     grad[places] = slopes
     return grad
@@ -121,7 +123,10 @@ def nll_loss(
     else:
         weights = F.sum(F.where(chosen, F.astype(F.reshape(weight, line), x.dtype), 0.0), axis=1)
     losses = losses * weights
-    return F.sum(losses) / F.sum(weights) if reduction == "mean" else reduce(F, losses, reduction)
+    if reduction != "mean":
+        return reduce(F, losses, reduction)
+    total = F.sum(weights)
+    return F.where(total == 0, numpy.nan, F.sum(losses) / F.where(total == 0, 1.0, total))
 
 
 def cross_entropy(
@@ -220,7 +225,7 @@ def kl_div(x: ArrayLike, target: ArrayLike, reduction: str = "mean", log_target:
     """
     F = composed
     same_shape("kl_div", x, target)
-    x, target = as_tensor(x), as_tensor(target)
+    x, target = as_tensors(x, target)
     share, log_share = (F.exp(target), target) if log_target else (target, F.log(F.where(target == 0, 1.0, target)))
     losses = share * (log_share - x)
     if reduction == "batchmean":
@@ -247,7 +252,7 @@ def poisson_nll_loss(
     """
     F = composed
     same_shape("poisson_nll_loss", x, target)
-    x, target = as_tensor(x), as_tensor(target)
+    x, target = as_tensors(x, target)
     losses = F.exp(x) - target * x if log_input else x - target * F.log(x + eps)
     if full:
         many = F.where(target > 1, target, 1.0)
@@ -274,7 +279,7 @@ def gaussian_nll_loss(
     """
     F = composed
     same_shape("gaussian_nll_loss", x, target)
-    x, var = as_tensor(x), as_tensor(var)
+    x, var = as_tensors(x, var)
     if var.shape == x.shape[:-1] and var.shape != x.shape and var.ndim:
         var = F.expand_dims(var, -1)
     elif var.ndim and var.shape != x.shape and var.shape != (*x.shape[:-1], 1):

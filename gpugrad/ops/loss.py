@@ -25,6 +25,8 @@ def reduce(F: Any, values: Any, reduction: str) -> Any:
         raise ValueError(f"reduction must be one of {', '.join(_REDUCTIONS)}, got {reduction!r}")
     if values.dtype.kind == "c":
         raise complex_loss()
+    if reduction == "mean" and not values.size:  # nan, as in PyTorch, without NumPy's warning
+        return F.sum(values) * numpy.nan
     return values if reduction == "none" else getattr(F, reduction)(values)
 
 
@@ -108,8 +110,8 @@ def huber_loss(F: Any, x: ArrayLike, target: ArrayLike, reduction: str = "mean",
 
 def _clipped_square(F: Any, difference: Any, edge: float) -> Any:
     """Half the square near 0, and beyond `edge` the line that continues it."""
-    near = F.clip(difference, -edge, edge)
-    return near * (difference - 0.5 * near)
+    near, size = F.clip(difference, -edge, edge), F.abs(difference)
+    return F.where(size <= edge, 0.5 * near * near, edge * (size - 0.5 * edge))
 
 
 def smooth_l1_loss(x: ArrayLike, target: ArrayLike, reduction: str = "mean", beta: float = 1.0) -> Any:
@@ -321,9 +323,10 @@ def binary_cross_entropy(
     """
     _check_probability("binary_cross_entropy", x)
     same_shape("binary_cross_entropy", x, target)
-    with numpy.errstate(divide="ignore"):  # where() keeps the infinite slope of log(0), times 0, out of the gradient
-        log_yes = F.maximum(F.log(F.where(F.greater(x, 0), x, 0.0)), -100.0)
-        log_no = F.maximum(F.log1p(-F.where(F.less(x, 1), x, 1.0)), -100.0)
+    # the inner where() keeps the infinite slope of log(0), times 0, out of the derivatives
+    yes, no = F.greater(x, 0), F.less(x, 1)
+    log_yes = F.where(yes, F.maximum(F.log(F.where(yes, x, 1.0)), -100.0), -100.0)
+    log_no = F.where(no, F.maximum(F.log1p(-F.where(no, x, 0.0)), -100.0), -100.0)
     losses = -(target * log_yes + F.subtract(1, target) * log_no)
     return reduce(F, losses if weight is None else F.multiply(losses, weight), reduction)
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy
 
 from .. import backend
-from ..op import ArrayLike, as_tensor, linear, raw
+from ..op import ArrayLike, as_tensor, as_tensors, linear, raw
 from . import comparison, elementwise, indexing, reduction, shape
 from .axes import axes_of, axis_of, cut
 from .placing import tensor_beside
@@ -19,18 +19,8 @@ from .samples import array, calls
 # --- more axes ----------------------------------------------------------------------------------------------------
 
 
-def ravel(a: ArrayLike) -> Any:
-    """One axis, in C order (`numpy.ravel`).
-
-    >>> import gpugrad as gg
-    >>> gg.ravel([[1.0], [2.0]])
-    tensor([1., 2.])
-    """
-    return shape.reshape(a, -1)
-
-
 def _at_least(arrays: tuple[Any, ...], widen: Any) -> Any:
-    wide = tuple(widen(as_tensor(a)) for a in arrays)
+    wide = tuple(widen(a) for a in as_tensors(*arrays))
     return wide[0] if len(wide) == 1 else wide
 
 
@@ -87,7 +77,7 @@ def broadcast_arrays(*arrays: ArrayLike) -> tuple[Any, ...]:
     >>> [a.shape for a in gg.broadcast_arrays([1.0, 2.0], [[1.0], [2.0]])]
     [(2, 2), (2, 2)]
     """
-    tensors = [as_tensor(a) for a in arrays]
+    tensors = as_tensors(*arrays)
     common = numpy.broadcast_shapes(*[t.shape for t in tensors])
     return tuple(shape.broadcast_to(t, common) for t in tensors)
 
@@ -101,7 +91,7 @@ def meshgrid(*xi: ArrayLike, indexing: str = "xy", sparse: bool = False) -> tupl
     """
     if indexing not in ("xy", "ij"):
         raise ValueError(f"meshgrid: indexing must be 'xy' or 'ij', got {indexing!r}")
-    n = len(xi)
+    xi, n = as_tensors(*xi), len(xi)
     place = list(range(n))
     if indexing == "xy" and n > 1:
         place[:2] = 1, 0
@@ -113,7 +103,7 @@ def meshgrid(*xi: ArrayLike, indexing: str = "xy", sparse: bool = False) -> tupl
 
 
 def _list(arrays: Any) -> list[Any]:
-    return [as_tensor(a) for a in arrays]
+    return list(as_tensors(*arrays))
 
 
 def hstack(tup: Sequence[ArrayLike]) -> Any:
@@ -123,7 +113,7 @@ def hstack(tup: Sequence[ArrayLike]) -> Any:
     >>> gg.hstack([[1.0], [2.0]])
     tensor([1., 2.])
     """
-    arrays = [atleast_1d(a) for a in tup]
+    arrays = [atleast_1d(a) for a in _list(tup)]
     return shape.concatenate(arrays, 0 if arrays[0].ndim == 1 else 1)
 
 
@@ -134,7 +124,7 @@ def vstack(tup: Sequence[ArrayLike]) -> Any:
     >>> gg.vstack([[1.0, 2.0], [3.0, 4.0]]).shape
     (2, 2)
     """
-    return shape.concatenate([atleast_2d(a) for a in tup], 0)
+    return shape.concatenate([atleast_2d(a) for a in _list(tup)], 0)
 
 
 def dstack(tup: Sequence[ArrayLike]) -> Any:
@@ -144,7 +134,7 @@ def dstack(tup: Sequence[ArrayLike]) -> Any:
     >>> gg.dstack([[1.0, 2.0], [3.0, 4.0]]).shape
     (1, 2, 2)
     """
-    return shape.concatenate([atleast_3d(a) for a in tup], 2)
+    return shape.concatenate([atleast_3d(a) for a in _list(tup)], 2)
 
 
 def column_stack(tup: Sequence[ArrayLike]) -> Any:
@@ -353,9 +343,8 @@ def roll(a: ArrayLike, shift: Any, axis: Any = None) -> Any:
     x = as_tensor(a)
     if axis is None:
         return shape.reshape(roll(shape.reshape(x, -1), shift, 0), x.shape)
-    axes = axes_of(axis, x.ndim)
-    shifts = (shift,) * len(axes) if isinstance(shift, int | numpy.integer) else tuple(shift)
-    for along, by in zip(axes, shifts, strict=True):
+    for by, place in numpy.broadcast(shift, axis):  # an axis may come twice
+        along = axis_of(int(place), x.ndim)
         n = x.shape[along]
         start = (-int(by)) % n if n else 0
         if start:
@@ -502,7 +491,7 @@ def diff(a: ArrayLike, n: int = 1, axis: int = -1, prepend: Any = None, append: 
         raise ValueError(f"diff: n must be 0 or more, got {n}")
 
     def fitted(value: Any) -> Any:
-        end = as_tensor(value)
+        _, end = as_tensors(x, value)
         if end.ndim:
             return end
         end = end.to(x.device)
@@ -577,7 +566,6 @@ __all__ = [
     "matrix_transpose",
     "meshgrid",
     "pad",
-    "ravel",
     "repeat",
     "roll",
     "rot90",

@@ -6,7 +6,7 @@ from typing import Any
 
 from ..backend import made_beside
 from ..errors import DTypeError, ShapeError, describe
-from ..op import ArrayLike, as_tensor
+from ..op import ArrayLike, as_tensor, as_tensors
 from ..op import composed as F
 from .distance import as_dtype, pairwise_distance, wide
 from .loss import check_ids, reduce, same_shape
@@ -25,7 +25,7 @@ def hinge_embedding_loss(x: ArrayLike, target: ArrayLike, margin: float = 1.0, r
     tensor([0.5 , 0.75])
     """
     same_shape("hinge_embedding_loss", x, target)
-    x, target = as_tensor(x), as_tensor(target)
+    x, target = as_tensors(x, target)
     return reduce(F, F.where(target != 1, _at_least_0(margin - x), 0.0) + F.where(target != -1, x, 0.0), reduction)
 
 
@@ -61,7 +61,7 @@ def cosine_embedding_loss(x1: ArrayLike, x2: ArrayLike, target: ArrayLike, margi
     >>> gg.nn.functional.cosine_embedding_loss([1.0, 0.0], [3.0, 4.0], 1)
     tensor(0.4)
     """
-    x1, x2, target = as_tensor(x1), as_tensor(x2), as_tensor(target)
+    x1, x2, target = as_tensors(x1, x2, target)
     if x1.ndim not in (1, 2) or x2.ndim not in (1, 2) or target.ndim != x1.ndim - 1:
         raise ShapeError(
             "cosine_embedding_loss: x1 and x2 must be (N, D) with targets (N,), or (D,) with one target; "

@@ -6,7 +6,7 @@ from typing import Any
 
 from ..backend import real_only
 from ..errors import DTypeError, ShapeError, describe, format_site, user_site
-from ..op import ArrayLike, as_tensor, elementwise_function
+from ..op import ArrayLike, as_tensor, as_tensors, elementwise_function
 from ..op import composed as F
 from .dropout import uniform_on
 from .samples import array, calls, distinct
@@ -136,7 +136,7 @@ def prelu(x: ArrayLike, weight: ArrayLike) -> Any:
     >>> gg.nn.functional.prelu([1.0, -2.0], gg.tensor([0.25]))
     tensor([ 1. , -0.5])
     """
-    x, weight = as_tensor(x), as_tensor(weight)
+    x, weight = as_tensors(x, weight)
     if weight.size != 1 and (weight.ndim != 1 or x.ndim < 2 or weight.shape[0] != x.shape[1]):
         raise ShapeError(f"prelu: weight must have one slope, or one per channel (axis 1) of x {x.shape}; got {weight.shape}")
     if weight.size == 1:

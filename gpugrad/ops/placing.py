@@ -29,6 +29,5 @@ def beside_arguments(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def tensor_beside(value: Any, like: Any) -> Any:
-    """A Tensor; if it was a list or a number, on the device of the Tensor `like`."""
-    tensor = as_tensor(value)
-    return tensor if hasattr(value, "dtype") else tensor.to(like.device)
+    """A Tensor; if it was a list or a number, on the device of the Tensor `like`, and of its dtype if both are floating."""
+    return as_tensor(value if hasattr(value, "dtype") else backend.as_weak(value, (like,), False))

@@ -7,11 +7,11 @@ from typing import Any
 import numpy
 
 from .. import backend
-from ..op import ArrayLike, as_tensor, raw
+from ..op import ArrayLike, as_tensor, as_tensors, raw
 from . import complex_numbers, elementwise, indexing, reduction, shape, statistics
 from .decompositions import eig, pinv
 from .linalg import matmul
-from .placing import beside_arguments, tensor_beside
+from .placing import beside_arguments
 from .standard import vander
 
 __all__ = ["poly", "polyadd", "polyder", "polydiv", "polyfit", "polyint", "polymul", "polysub", "roots"]
@@ -49,10 +49,9 @@ def polyadd(a1: ArrayLike, a2: ArrayLike) -> Any:
     >>> gg.polyadd([1.0, 2.0], [3.0])
     tensor([1., 5.])
     """
-    x = as_tensor(a1)
-    y = tensor_beside(a2, x)
-    n = max(x.size, y.size)
-    return elementwise.add(_widened(x, n), _widened(y, n))
+    a1, a2 = as_tensors(a1, a2)
+    n = max(a1.size, a2.size)
+    return elementwise.add(_widened(a1, n), _widened(a2, n))
 
 
 def polysub(a1: ArrayLike, a2: ArrayLike) -> Any:
@@ -72,7 +71,7 @@ def polymul(a1: ArrayLike, a2: ArrayLike) -> Any:
     >>> gg.polymul([1.0, 2.0], [1.0, 0.0])
     tensor([1., 2., 0.])
     """
-    return statistics.convolve(_coefficients(a1), _coefficients(a2))
+    return statistics.convolve(*map(_coefficients, as_tensors(a1, a2)))
 
 
 def polydiv(u: ArrayLike, v: ArrayLike) -> tuple[Any, Any]:
@@ -82,7 +81,7 @@ def polydiv(u: ArrayLike, v: ArrayLike) -> tuple[Any, Any]:
     >>> gg.polydiv([2.0, 5.0, 3.0], [1.0, 1.0])
     (tensor([2., 3.]), tensor([0.]))
     """
-    rest, divisor = as_tensor(u), as_tensor(v)
+    rest, divisor = as_tensors(u, v)
     steps, parts = rest.shape[0] - divisor.shape[0] + 1, []
     for k in range(steps):
         parts.append(indexing.getitem(rest, k) / indexing.getitem(divisor, 0))
@@ -118,7 +117,7 @@ def polyint(p: ArrayLike, m: int = 1, k: Any = None) -> Any:
     """
     p = as_tensor(p)
     p = p if p.dtype.kind in "fc" else p.astype("float64")
-    constants = shape.broadcast_to(tensor_beside(0.0 if k is None else k, p).astype(p.dtype), (m,))
+    constants = shape.broadcast_to(as_tensors(p, 0.0 if k is None else k)[1].astype(p.dtype), (m,))
     for i in range(m):
         p = elementwise.divide(p, _falling(p.shape[0], p))
         p = shape.concatenate([p, indexing.getitem(constants, slice(i, i + 1))])
@@ -132,14 +131,15 @@ def polyfit(x: ArrayLike, y: ArrayLike, deg: int, rcond: float | None = None, w:
     >>> gg.polyfit(gg.arange(4.0), 2 * gg.arange(4.0) + 1, 1).round(3)
     tensor([2., 1.])
     """
-    x, y = as_tensor(x), as_tensor(y)
+    x, y = as_tensors(x, y)
     x, y = (t if t.dtype.kind in "fc" else t.astype("float64") for t in (x, y))
     if x.ndim != 1 or y.ndim not in (1, 2) or x.shape[0] != y.shape[0] or deg < 0:
         raise ValueError(f"polyfit: x must be (n,), y (n,) or (n, k) and deg at least 0, got {x.shape}, {y.shape} and {deg}")
     powers = vander(x, deg + 1)
     if w is not None:
-        powers = powers * shape.expand_dims(as_tensor(w), -1)
-        y = y * (w if y.ndim == 1 else shape.expand_dims(as_tensor(w), -1))
+        _, w = as_tensors(x, w)
+        powers = powers * shape.expand_dims(w, -1)
+        y = y * (w if y.ndim == 1 else shape.expand_dims(w, -1))
     scale = elementwise.sqrt(reduction.sum(elementwise.square(powers), 0))
     limit = x.shape[0] * numpy.finfo(x.dtype).eps if rcond is None else rcond
     solution = matmul(pinv(powers / scale, limit), y)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy
 
 from ..errors import ShapeError
-from ..op import ArrayLike, as_tensor, multilinear
+from ..op import ArrayLike, as_tensor, as_tensors, multilinear
 from . import complex_numbers, elementwise, indexing, linalg, manipulation, reduction, shape
 from .axes import axes_of, axis_of
 from .samples import array, calls
@@ -130,7 +130,7 @@ def einsum(*operands: Any, optimize: Any = "greedy") -> Any:
         subscripts, arrays = operands[0], operands[1:]
     else:
         subscripts, arrays = _from_lists(operands)
-    tensors = [as_tensor(a) for a in arrays]
+    tensors = as_tensors(*arrays)
     terms, out = _explicit(subscripts, [t.ndim for t in tensors])
     pairs = [_without_repeats(x, term) for x, term in zip(tensors, terms, strict=True)]
     for step in _path(pairs, out, optimize):
@@ -186,7 +186,7 @@ def tensordot(a: ArrayLike, b: ArrayLike, axes: Any = 2) -> Any:
     >>> gg.tensordot([[1.0, 2.0]], [[3.0], [4.0]], 1)
     tensor([[11.]])
     """
-    a, b = as_tensor(a), as_tensor(b)
+    a, b = as_tensors(a, b)
     if isinstance(axes, int | numpy.integer):
         if not 0 <= axes <= min(a.ndim, b.ndim):
             raise ValueError(f"tensordot: axes={axes} of arrays with {a.ndim} and {b.ndim} axes")
@@ -212,7 +212,7 @@ def inner(a: ArrayLike, b: ArrayLike) -> Any:
     >>> gg.inner([1.0, 2.0], [3.0, 4.0])
     tensor(11.)
     """
-    a, b = as_tensor(a), as_tensor(b)
+    a, b = as_tensors(a, b)
     return elementwise.multiply(a, b) if a.ndim == 0 or b.ndim == 0 else tensordot(a, b, ((-1,), (-1,)))
 
 
@@ -234,7 +234,7 @@ def vdot(a: ArrayLike, b: ArrayLike) -> Any:
     >>> gg.vdot([[1.0, 2.0]], [3.0, 4.0])
     tensor(11.)
     """
-    a = as_tensor(a)
+    a, b = as_tensors(a, b)
     return linalg.matmul(shape.reshape(complex_numbers.conjugate(a) if a.dtype.kind == "c" else a, -1), shape.reshape(b, -1))
 
 
@@ -245,7 +245,7 @@ def vecdot(x1: ArrayLike, x2: ArrayLike, axis: int = -1) -> Any:
     >>> gg.vecdot([[1.0, 2.0], [3.0, 4.0]], [1.0, 1.0])
     tensor([3., 7.])
     """
-    x, y = as_tensor(x1), as_tensor(x2)
+    x, y = as_tensors(x1, x2)
     x = complex_numbers.conjugate(x) if x.dtype.kind == "c" else x
     if x.shape[axis_of(axis, x.ndim)] != y.shape[axis_of(axis, y.ndim)]:
         raise ValueError(f"vecdot: axis {axis} has length {x.shape[axis]} in x1 and {y.shape[axis]} in x2")
@@ -282,7 +282,7 @@ def kron(a: ArrayLike, b: ArrayLike) -> Any:
     >>> gg.kron([1.0, 2.0], [1.0, 10.0])
     tensor([ 1., 10.,  2., 20.])
     """
-    a, b = as_tensor(a), as_tensor(b)
+    a, b = as_tensors(a, b)
     ndim = max(a.ndim, b.ndim)
     m, n = ((1,) * (ndim - x.ndim) + x.shape for x in (a, b))
     left = shape.reshape(a, [k for size in m for k in (size, 1)])
@@ -297,7 +297,7 @@ def cross(a: ArrayLike, b: ArrayLike, axis: int = -1) -> Any:
     >>> gg.cross([1.0, 0.0, 0.0], [0.0, 1.0, 0.0])
     tensor([0., 0., 1.])
     """
-    x, y = as_tensor(a), as_tensor(b)
+    x, y = as_tensors(a, b)
     if x.shape[axis_of(axis, x.ndim)] != 3 or y.shape[axis_of(axis, y.ndim)] != 3:
         raise ValueError(f"cross: axis {axis} must have length 3 in both, the shapes are {x.shape} and {y.shape}")
     x, y = shape.moveaxis(x, axis, -1), shape.moveaxis(y, axis, -1)
@@ -310,7 +310,7 @@ def cross(a: ArrayLike, b: ArrayLike, axis: int = -1) -> Any:
 
 
 def _with_axes(name: str, ndim: int, *arrays: Any) -> list[Any]:
-    tensors = [as_tensor(a) for a in arrays]
+    tensors = list(as_tensors(*arrays))
     if any(t.ndim != ndim for t in tensors):
         raise ValueError(f"{name}: arrays with {ndim} axes are needed, got shapes {', '.join(str(t.shape) for t in tensors)}")
     return tensors
@@ -375,7 +375,7 @@ def bilinear(x1: ArrayLike, x2: ArrayLike, weight: ArrayLike, bias: ArrayLike | 
     >>> gg.nn.functional.bilinear([1.0, 2.0], [3.0], gg.tensor([[[1.0], [1.0]]]))
     tensor([9.])
     """
-    x1, x2, weight = as_tensor(x1), as_tensor(x2), as_tensor(weight)
+    x1, x2, weight = as_tensors(x1, x2, weight)
     if weight.ndim != 3 or x1.ndim == 0 or x1.shape[:-1] != x2.shape[:-1] or weight.shape[1:] != (x1.shape[-1], x2.shape[-1]):
         raise ShapeError(
             "bilinear: x1 (..., in1), x2 (..., in2) and weight (out, in1, in2) do not fit: "

@@ -83,42 +83,53 @@ def _centered(F: Any, x: Any, axis: Axis) -> Any:
     return x - F.mean(x, axis=axis, keepdims=True)
 
 
-def _freedom(x: Any, axis: Axis, ddof: float) -> float:
+def _less(ddof: float, correction: float | None) -> float:
+    """NumPy's `ddof` under either of its names."""
+    if ddof and correction is not None:
+        raise ValueError(f"ddof and correction mean the same: give one, got ddof={ddof} and correction={correction}")
+    return ddof if correction is None else correction
+
+
+def _freedom(x: Any, axis: Axis, ddof: float, correction: float | None) -> float:
     """What a variance is divided by: 0, which gives nan, where there are too few elements."""
-    return builtins.max(count_reduced(x.shape, axis) - ddof, 0)
+    return builtins.max(count_reduced(x.shape, axis) - _less(ddof, correction), 0)
 
 
-def _var_rule(F: Any, t: Any, x: Any, axis: Axis, ddof: float) -> Any:
-    t = F.reshape(t, kept_shape(x.shape, axis)) * 2 / _freedom(x, axis, ddof)
+def _var_rule(F: Any, t: Any, x: Any, axis: Axis, ddof: float, correction: float | None) -> Any:
+    t = F.reshape(t, kept_shape(x.shape, axis)) * 2 / _freedom(x, axis, ddof, correction)
     return t * conjugate(F, _centered(F, x, axis))
 
 
 @primitive(vjp=(_var_rule,), samples=reductions(ddof=1))
-def var(xp: Any, x: ArrayLike, axis: Axis = None, ddof: float = 0, keepdims: bool = False) -> Any:
-    """Variance over axes, divided by ``n - ddof`` (`numpy.var`).
+def var(
+    xp: Any, x: ArrayLike, axis: Axis = None, ddof: float = 0, keepdims: bool = False, correction: float | None = None
+) -> Any:
+    """Variance over axes, divided by ``n - ddof``, which the array API calls `correction` (`numpy.var`).
 
     >>> import gpugrad as gg
     >>> gg.var([1.0, 2.0, 3.0, 4.0])
     tensor(1.25)
     """
-    return xp.var(x, axis=axis, ddof=ddof, keepdims=keepdims)
+    return xp.var(x, axis=axis, ddof=_less(ddof, correction), keepdims=keepdims)
 
 
-def _std_rule(F: Any, t: Any, x: Any, out: Any, axis: Axis, ddof: float) -> Any:
+def _std_rule(F: Any, t: Any, x: Any, out: Any, axis: Axis, ddof: float, correction: float | None) -> Any:
     kept = kept_shape(x.shape, axis)
     per_std = F.where(out == 0, 0.0, t / F.where(out == 0, 1.0, out))  # no spread, no direction: 0, as in PyTorch
-    return F.reshape(per_std, kept) / _freedom(x, axis, ddof) * conjugate(F, _centered(F, x, axis))
+    return F.reshape(per_std, kept) / _freedom(x, axis, ddof, correction) * conjugate(F, _centered(F, x, axis))
 
 
 @primitive(vjp=(_std_rule,), samples=reductions(ddof=1))
-def std(xp: Any, x: ArrayLike, axis: Axis = None, ddof: float = 0, keepdims: bool = False) -> Any:
+def std(
+    xp: Any, x: ArrayLike, axis: Axis = None, ddof: float = 0, keepdims: bool = False, correction: float | None = None
+) -> Any:
     """Standard deviation over axes: ``sqrt(var)`` (`numpy.std`). Where it is 0, its gradient is 0.
 
     >>> import gpugrad as gg
     >>> gg.std([1.0, 3.0])
     tensor(1.)
     """
-    return xp.std(x, axis=axis, ddof=ddof, keepdims=keepdims)
+    return xp.std(x, axis=axis, ddof=_less(ddof, correction), keepdims=keepdims)
 
 
 def _logsumexp_rule(F: Any, t: Any, x: Any, out: Any, axis: Axis) -> Any:
@@ -135,7 +146,7 @@ def logsumexp(xp: Any, x: ArrayLike, axis: Axis = None, keepdims: bool = False) 
     tensor(1000.6932)
     """
     x = xp.asarray(x)
-    largest = xp.max(x, axis=axis, keepdims=True)
+    largest = (xp.max if x.size else xp.sum)(x, axis=axis, keepdims=True)  # over no elements: 0, and the result -inf
     largest = xp.where(xp.isfinite(largest), largest, xp.zeros_like(largest))
     with _quiet():
         out = xp.log(xp.sum(xp.exp(x - largest), axis=axis, keepdims=True)) + largest

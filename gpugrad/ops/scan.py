@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy
 
+from ..backend import namespace_of, on_device_of
 from ..errors import DTypeError, describe
-from ..op import ArrayLike, fused, linear, primitive
+from ..op import ArrayLike, fused, linear, primitive, raw
 from .axes import Axis, axes_of, axis_of, cut, kept_shape
 from .samples import array, calls, distinct
 
@@ -52,9 +53,9 @@ def _scanned(F: Any, combine: Callable[[Any, Any], Any], x: Any, axis: int | Non
     x, along = _line(F, x, axis)
     shift = 1
     while shift < x.shape[along]:
-        head = F.getitem(x, cut(x.ndim, along, slice(0, shift)))
-        late = F.getitem(x, cut(x.ndim, along, slice(shift, None)))
-        early = F.getitem(x, cut(x.ndim, along, slice(0, -shift)))
+        head = x[cut(x.ndim, along, slice(0, shift))]
+        late = x[cut(x.ndim, along, slice(shift, None))]
+        early = x[cut(x.ndim, along, slice(0, -shift))]
         x = F.concatenate([head, combine(early, late)], along)
         shift *= 2
     return x
@@ -69,13 +70,13 @@ def _cumprod_rule(F: Any, t: Any, x: Any, out: Any, axis: int | None) -> Any:
     if not F.any(x == 0):
         return _cumsum_transpose(F, t * out, x.shape, axis) / x
     shape, (x, along) = x.shape, _line(F, x, axis)
-    x, t = F.moveaxis(x, along, 0), F.moveaxis(t, along, 0)
-    total = F.zeros_of(x)
-    for k in range(x.shape[0]):  # exact, and quadratic: zeros are rare
-        others = F.index_set(x, 1.0, k)
-        running = F.cumprod(others, 0)
-        total = F.index_set(total, F.sum(F.getitem(t * running, slice(k, None)), axis=0), k)
-    return F.reshape(F.moveaxis(total, 0, along), shape)
+    t, out = F.reshape(t, x.shape), F.reshape(out, x.shape)
+    zeros = F.cumsum(F.astype(x == 0, int), along)  # how many so far
+    first = F.logical_and(zeros == 1, x == 0)
+    others = F.cumprod(F.where(first, 1.0, x), along)  # beyond the first zero: the products without it
+    before = _cumsum_transpose(F, t * out, x.shape, along) / F.where(x == 0, 1.0, x)
+    at_first = _cumsum_transpose(F, t * F.where(zeros == 0, 0.0, others), x.shape, along)
+    return F.reshape(F.where(zeros == 0, before, F.where(first, at_first, 0.0)), shape)
 
 
 def _with_zeros(rng: Any) -> Any:
@@ -119,26 +120,46 @@ def logcumsumexp(F: Any, x: ArrayLike, axis: int | None = None) -> Any:
 _DISTINCT = calls(lambda rng: ((distinct(rng, 3, 5),), {"axis": 1}), lambda rng: ((distinct(rng, 2, 3),), {}))
 
 
+def _accumulated(xp: Any, ufunc: Any, values: Any, axis: int) -> Any:
+    """`ufunc.accumulate` on a raw array; CuPy has it for sums and products only."""
+    return ufunc.accumulate(values, axis) if xp is numpy else _scanned(xp, ufunc, values, axis)
+
+
+def _running(F: Any, larger: str, x: Any, axis: int | None) -> Any:
+    """Each element's extremum so far, taken from where it last occurred."""
+    x, along = _line(F, x, axis)
+    values = raw(x)
+    with on_device_of(values):
+        places = _last_places(namespace_of(values), larger, values, along)
+    return F.take_along_axis(x, places, along)
+
+
+def _last_places(xp: Any, larger: str, values: Any, along: int) -> Any:
+    hit = (values == _accumulated(xp, getattr(xp, larger), values, along)) | (values != values)  # from a nan on, nan
+    places = xp.arange(values.shape[along]).reshape([-1 if i == along else 1 for i in range(values.ndim)])
+    return _accumulated(xp, xp.maximum, xp.where(hit, places, 0), along)
+
+
 @fused(samples=_DISTINCT)
 def cummax(F: Any, x: ArrayLike, axis: int | None = None) -> Any:
-    """Running maxima along an axis (`numpy.maximum.accumulate`). Ties share the cotangent.
+    """Running maxima along an axis (`numpy.maximum.accumulate`). Of ties the last gets the cotangent (`torch.cummax`).
 
     >>> import gpugrad as gg
     >>> gg.cummax([1.0, 3.0, 2.0])
     tensor([1., 3., 3.])
     """
-    return _scanned(F, F.maximum, x, axis)
+    return _running(F, "maximum", x, axis)
 
 
 @fused(samples=_DISTINCT)
 def cummin(F: Any, x: ArrayLike, axis: int | None = None) -> Any:
-    """Running minima along an axis (`numpy.minimum.accumulate`). Ties share the cotangent.
+    """Running minima along an axis (`numpy.minimum.accumulate`). Of ties the last gets the cotangent (`torch.cummin`).
 
     >>> import gpugrad as gg
     >>> gg.cummin([3.0, 1.0, 2.0])
     tensor([3., 1., 1.])
     """
-    return _scanned(F, F.minimum, x, axis)
+    return _running(F, "minimum", x, axis)
 
 
 # --- the product over axes ----------------------------------------------------------------------------------------

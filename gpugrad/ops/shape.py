@@ -11,7 +11,8 @@ import numpy
 from numpy.typing import DTypeLike
 
 from .. import backend
-from ..op import ArrayLike, linear, primitive
+from ..errors import DTypeError, describe, format_site, user_site
+from ..op import ArrayLike, as_tensor, linear, primitive, raw
 from .samples import array, calls
 
 Shape: TypeAlias = "int | Sequence[int]"
@@ -57,6 +58,43 @@ def transpose(xp: Any, x: ArrayLike, axes: Sequence[int] | None = None) -> Any:
             [2., 4.]])
     """
     return xp.transpose(x, axes)
+
+
+def _read_order(a: Any, order: str) -> str:
+    """What an order of NumPy's means for the memory of this array: "C" or "F"."""
+    flags = getattr(raw(a), "flags", None)
+    fortran = flags is not None and flags.f_contiguous and not flags.c_contiguous
+    if order == "A":
+        return "F" if fortran else "C"
+    if order == "K" and (fortran or flags is None or flags.c_contiguous):
+        return "F" if fortran else "C"
+    if order not in ("C", "F"):
+        raise DTypeError(f"order={order!r} of {describe(a)}: use 'C' or 'F'\n  at {format_site(user_site())}")
+    return order
+
+
+def reshape_in_order(a: ArrayLike, shape: Shape, order: str) -> Any:
+    """`numpy.reshape`, in other orders than C too: for F the axes are reversed before and after."""
+    tensor = as_tensor(a)
+    if order == "K":
+        raise DTypeError(f"reshape takes order='C', 'F' or 'A', got 'K'\n  at {format_site(user_site())}")
+    if _read_order(tensor, order) == "C":
+        return reshape(tensor, shape)
+    new = tuple(numpy.atleast_1d(shape).tolist())
+    return transpose(reshape(transpose(tensor), new[::-1]))
+
+
+def ravel(a: ArrayLike, order: str = "C") -> Any:
+    """One axis, in C order or another of NumPy's (`numpy.ravel`).
+
+    >>> import gpugrad as gg
+    >>> gg.ravel([[1.0], [2.0]])
+    tensor([1., 2.])
+    """
+    if order == "C":
+        return reshape(a, -1)
+    tensor = as_tensor(a)
+    return reshape(tensor if _read_order(tensor, order) == "C" else transpose(tensor), -1)
 
 
 @linear(

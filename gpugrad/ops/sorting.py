@@ -180,6 +180,7 @@ def percentile(a: ArrayLike, q: Any, axis: Axis = None, method: str = "linear", 
     >>> gg.percentile([1.0, 2.0, 3.0], 50)
     tensor(2.)
     """
+    q = q if hasattr(q, "dtype") else numpy.asarray(q, numpy.float64)
     return quantile(a, elementwise.divide(q, 100), axis, method, keepdims)
 
 

@@ -9,10 +9,10 @@ import numpy
 from numpy.typing import DTypeLike
 
 from .. import backend
-from ..op import ArrayLike, as_tensor, raw
+from ..op import ArrayLike, as_tensor, as_tensors, raw
 from . import comparison, complex_numbers, elementwise, floating, indexing, manipulation, reduction, scan, shape, sorting
 from .axes import axes_of
-from .placing import beside_arguments, tensor_beside
+from .placing import beside_arguments
 
 
 @beside_arguments
@@ -219,9 +219,8 @@ def ediff1d(ary: ArrayLike, to_end: Any = None, to_begin: Any = None) -> Any:
     >>> gg.ediff1d([1.0, 4.0, 9.0], to_end=0.0)
     tensor([3., 5., 0.])
     """
-    between = manipulation.diff(shape.reshape(as_tensor(ary), -1))
-    parts = [tensor_beside(part, between) for part in (to_begin, between, to_end) if part is not None]
-    return shape.concatenate([shape.reshape(part, -1) for part in parts])
+    parts = [to_begin, manipulation.diff(shape.reshape(as_tensor(ary), -1)), to_end]
+    return shape.concatenate([shape.reshape(part, -1) for part in as_tensors(*[p for p in parts if p is not None])])
 
 
 def insert(arr: ArrayLike, obj: int, values: ArrayLike, axis: int | None = None) -> Any:
@@ -231,8 +230,7 @@ def insert(arr: ArrayLike, obj: int, values: ArrayLike, axis: int | None = None)
     >>> gg.insert([1.0, 3.0], 1, 2.0)
     tensor([1., 2., 3.])
     """
-    x = as_tensor(arr)
-    new = tensor_beside(values, x)
+    x, new = as_tensors(arr, values)
     x, along = (shape.reshape(x, -1), 0) if axis is None else (x, axis % builtins.max(as_tensor(arr).ndim, 1))
     if not isinstance(obj, int | numpy.integer):
         raise TypeError("insert: only one place, an integer, is supported; join slices with gpugrad.concatenate")
@@ -392,7 +390,7 @@ def piecewise(x: ArrayLike, condlist: Any, funclist: Any, *args: Any, **kw: Any)
     for place, function in zip(places, funclist, strict=True):
         where = raw(place)
         value = function(indexing.getitem(x, where), *args, **kw) if callable(function) else function
-        out = indexing.index_set(out, as_tensor(value).astype(x.dtype), where)
+        out = indexing.index_set(out, as_tensors(x, value)[1].astype(x.dtype), where)
     return out
 
 
@@ -414,7 +412,7 @@ def polyval(p: ArrayLike, x: ArrayLike) -> Any:
     >>> gg.polyval([3.0, 0.0, 1.0], [2.0])
     tensor([13.])
     """
-    p = as_tensor(p)
+    p, x = as_tensors(p, x)
     out: Any = elementwise.multiply(x, 0)
     for i in range(p.shape[0]):
         out = elementwise.add(elementwise.multiply(out, x), indexing.getitem(p, i))

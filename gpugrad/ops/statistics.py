@@ -7,10 +7,9 @@ from typing import Any
 import numpy
 
 from .. import backend
-from ..op import ArrayLike, as_tensor, raw
+from ..op import ArrayLike, as_tensor, as_tensors, raw
 from . import comparison, complex_numbers, elementwise, indexing, linalg, manipulation, reduction, scan, shape, sorting
 from .axes import Axis, axes_of, axis_of, cut
-from .placing import tensor_beside
 
 
 def ptp(a: ArrayLike, axis: Axis = None, keepdims: bool = False) -> Any:
@@ -27,6 +26,8 @@ def _filled(a: ArrayLike, value: float) -> tuple[Any, Any]:
     """The array with `value` for nan, and where it was."""
     x = as_tensor(a)
     missing = comparison.isnan(x)
+    if x.dtype.kind not in "fc":
+        return x, missing
     return elementwise.where(missing, value, x), missing
 
 
@@ -94,10 +95,8 @@ def nanvar(a: ArrayLike, axis: Axis = None, ddof: float = 0, keepdims: bool = Fa
     """
     x, missing = _filled(a, 0.0)
     centred = elementwise.where(missing, 0.0, x - nanmean(a, axis, True))
-    return elementwise.divide(
-        reduction.sum(complex_numbers.real(centred * complex_numbers.conjugate(centred)), axis, keepdims),
-        _present(missing, axis, keepdims, x.dtype) - ddof,
-    )
+    squares = complex_numbers.real(centred * complex_numbers.conjugate(centred))
+    return reduction.sum(squares, axis, keepdims) / (_present(missing, axis, keepdims, squares.dtype) - ddof)
 
 
 def nanstd(a: ArrayLike, axis: Axis = None, ddof: float = 0, keepdims: bool = False) -> Any:
@@ -114,6 +113,8 @@ def nanstd(a: ArrayLike, axis: Axis = None, ddof: float = 0, keepdims: bool = Fa
 
 def _nan_extremum(a: ArrayLike, reduce: Any, empty: float, axis: Axis, keepdims: bool) -> Any:
     x, missing = _filled(a, empty)
+    if x.dtype.kind not in "fc":
+        return reduce(x, axis, keepdims)
     return elementwise.where(reduction.all(missing, axis, keepdims), numpy.nan, reduce(x, axis, keepdims))
 
 
@@ -146,7 +147,7 @@ def average(a: ArrayLike, axis: Axis = None, weights: Any = None, keepdims: bool
     """
     if weights is None:
         return reduction.mean(a, axis, keepdims)
-    x, w = as_tensor(a), as_tensor(weights)
+    x, w = as_tensors(a, weights)
     if w.shape != x.shape:
         if not isinstance(axis, int) or w.ndim != 1 or w.shape[0] != x.shape[axis_of(axis, x.ndim)]:
             raise ValueError(f"average: weights of shape {w.shape} fit neither the array {x.shape} nor its axis {axis}")
@@ -162,7 +163,7 @@ def cov(m: ArrayLike, y: Any = None, rowvar: bool = True, bias: bool = False, dd
     tensor([[ 1., -1.],
             [-1.,  1.]])
     """
-    rows = [manipulation.atleast_2d(v) for v in ((m,) if y is None else (m, y))]
+    rows = [manipulation.atleast_2d(v) for v in ((m,) if y is None else as_tensors(m, y))]
     rows = [row.T if not rowvar and row.shape[0] != 1 else row for row in rows]
     x = shape.concatenate(rows, 0)
     x = x - reduction.mean(x, 1, True)
@@ -205,8 +206,8 @@ def trapezoid(y: ArrayLike, x: Any = None, dx: float = 1.0, axis: int = -1) -> A
     y = as_tensor(y)
     step: Any = dx
     if x is not None:
-        step = manipulation.diff(x)
-        step = _column(step, axis, y.ndim) if step.ndim == 1 else step
+        _, x = as_tensors(y, x)
+        step = _column(manipulation.diff(x), axis, y.ndim) if x.ndim == 1 else manipulation.diff(x, axis=axis)
     pairs = _along(y, axis, slice(1, None)) + _along(y, axis, slice(None, -1))
     return reduction.sum(pairs * step * 0.5, axis)
 
@@ -241,7 +242,7 @@ def gradient(f: ArrayLike, *varargs: Any, axis: Axis = None, edge_order: int = 1
         n = f.shape[along]
         if n <= edge_order:
             raise ValueError(f"gradient: axis {along} must have at least {edge_order + 1} elements, has {n}")
-        places = as_tensor(step)
+        _, places = as_tensors(f, step)
         if places.ndim > 1 or (places.ndim == 1 and places.shape[0] != n):
             raise ValueError(f"gradient: {places.shape[0]} places for {n} elements of axis {along}")
         parts.append(_differences(f, manipulation.diff(places) if places.ndim else places, along, edge_order))
@@ -288,8 +289,7 @@ def interp(x: ArrayLike, xp: Any, fp: ArrayLike, left: Any = None, right: Any = 
     >>> gg.interp(1.5, [1.0, 2.0], [10.0, 20.0])
     tensor(15.)
     """
-    known = [as_tensor(a) for a in (x, fp, xp) if hasattr(a, "dtype")]
-    x, values, knots = (tensor_beside(a, known[0]) if known else as_tensor(a) for a in (x, fp, xp))
+    x, values, knots = as_tensors(x, fp, xp)
     found = elementwise.subtract(sorting.searchsorted(raw(knots), raw(x), "right"), 1)
     cell = raw(elementwise.clip(found, 0, max(knots.shape[0] - 2, 0)))
     ahead = raw(elementwise.clip(elementwise.add(cell, 1), None, knots.shape[0] - 1))
@@ -310,7 +310,7 @@ def convolve(a: ArrayLike, v: ArrayLike, mode: str = "full") -> Any:
     >>> gg.convolve([1.0, 2.0], [1.0, 1.0])
     tensor([1., 3., 2.])
     """
-    a, v = as_tensor(a), as_tensor(v)
+    a, v = as_tensors(a, v)
     if a.ndim != 1 or v.ndim != 1 or a.size == 0 or v.size == 0:
         raise ValueError(f"convolve: two vectors that are not empty are needed, got shapes {a.shape} and {v.shape}")
     if mode not in ("full", "same", "valid"):
@@ -335,7 +335,7 @@ def correlate(a: ArrayLike, v: ArrayLike, mode: str = "valid") -> Any:
     >>> gg.correlate([1.0, 2.0, 3.0], [0.0, 1.0])
     tensor([2., 3.])
     """
-    a, v = as_tensor(a), as_tensor(v)
+    a, v = as_tensors(a, v)
     if v.size > a.size:  # NumPy slides the shorter one, and turns the outcome round
         return complex_numbers.conjugate(manipulation.flip(correlate(v, a, mode)))
     return convolve(a, complex_numbers.conjugate(manipulation.flip(v)), mode)
