@@ -546,7 +546,9 @@ def as_weak(value: Any, others: Sequence[Any], arithmetic: bool) -> Any:
     dtypes = [d for d in (getattr(other, "dtype", None) for other in others) if isinstance(d, numpy.dtype)]
     floating = [dtype for dtype in dtypes if dtype.kind in "fc"]
     array = as_array(value)
-    if not dtypes or is_typed(value) or not (array.dtype.kind in "fc" or (arithmetic and floating)):
+    takes = array.dtype.kind in "fc" or (arithmetic and bool(floating))
+    gives = bool(floating) or (arithmetic and bool(dtypes))
+    if is_typed(value) or not (takes and gives):
         return beside(array, where)
     dtype = numpy.result_type(*floating) if floating else numpy.result_type(array.dtype, *dtypes)
     dtype = numpy.result_type(dtype, numpy.complex64) if array.dtype.kind == "c" else dtype

@@ -333,7 +333,8 @@ def frexp(x: ArrayLike) -> tuple[Any, Any]:
     >>> gg.frexp([3.0])
     (tensor([0.75]), tensor([2], dtype=int32))
     """
-    array = raw(as_tensor(x))
+    x = as_tensor(x)
+    array = raw(x)
     exponent = backend.namespace_of(array).frexp(array)[1]
     return floating.ldexp(x, -exponent), as_tensor(exponent)
 
