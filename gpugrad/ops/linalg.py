@@ -40,6 +40,8 @@ def _matmul_x(F: Any, t: Any, y: Any, x_shape: tuple[int, ...]) -> Any:
         return F.expand_dims(t, -1) * y
     if len(x_shape) > 1:
         return F.matmul(t, F.swapaxes(y, -1, -2))
+    if y.ndim == 2:
+        return F.matmul(y, t)
     row = F.matmul(F.expand_dims(t, -2), F.swapaxes(y, -1, -2))  # (..., 1, K)
     return F.reshape(F.sum_to(row, (1, *x_shape)), x_shape)
 
@@ -54,6 +56,8 @@ def _matmul_y(F: Any, t: Any, x: Any, y_shape: tuple[int, ...]) -> Any:
         return F.expand_dims(x, -1) * F.expand_dims(t, -2)
     if len(y_shape) > 1:
         return F.matmul(F.swapaxes(x, -1, -2), t)
+    if x.ndim == 2:
+        return F.matmul(t, x)
     column = F.matmul(F.swapaxes(x, -1, -2), F.expand_dims(t, -1))  # (..., K, 1)
     return F.reshape(F.sum_to(column, (*y_shape, 1)), y_shape)
 

@@ -136,6 +136,8 @@ def expand_dims(xp: Any, x: ArrayLike, axis: int | tuple[int, ...]) -> Any:
     >>> gg.expand_dims([1.0, 2.0], 1).shape
     (2, 1)
     """
+    if axis == -1:
+        return x[..., None]  # a tenth of the time
     return xp.expand_dims(x, axis)
 
 
