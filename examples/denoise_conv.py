@@ -3,8 +3,8 @@
 After the lecture 'Introduction to neural networks' of computational imaging, and the applications it announces. A digit is
 blurred by a Gaussian and covered with noise, drawn anew at each step; the net learns what to add to get the sharp one back.
 Beside it stands Wiener's filter, which knows the blur, the noise and the mean power spectrum of the training digits: of the
-filters that are linear and the same everywhere, none does better. On the 8x8 digits of scikit-learn, enlarged to 24x24, or with `--mnist FOLDER` on MNIST. The picture
-shows degraded, filtered, restored and true digits of the test set.
+filters that are linear and the same everywhere, none does better. On the 8x8 digits of scikit-learn, enlarged to 24x24, or
+with `--mnist FOLDER` on MNIST. The picture shows degraded, filtered, restored and true digits of the test set.
 
     python examples/denoise_conv.py
     python examples/denoise_conv.py --blur 0 --noise 0.4

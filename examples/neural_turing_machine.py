@@ -139,7 +139,12 @@ def draw(model: NTM, wrong: list[float], shares: dict[int, float], rng: Generato
         layout="constrained",
     )
     images = {"input": x[:, 0].T, "output": output, "write": attention[:, WRITE].T, "read": attention[:, READ].T}
-    titles = ("input: bits, mark of start, mark of end", "output: probability of a one", "write head", "read head")
+    titles = (
+        "input: bits, mark of start, mark of end",
+        "output: probability of a one; asked for after the line",
+        "write head",
+        "read head",
+    )
     for (name, image), title in zip(images.items(), titles):
         axes = grid[name]
         axes.imshow(image, cmap="magma", vmin=0, vmax=1, aspect="auto", interpolation="nearest")
@@ -151,7 +156,9 @@ def draw(model: NTM, wrong: list[float], shares: dict[int, float], rng: Generato
     grid["curve"].set(xlabel="step of training", ylabel="wrong bits (%)", title=f"Training, lengths 1 to {args.length}")
     grid["length"].plot(list(shares), np.array(list(shares.values())) * 100, ".-")
     grid["length"].axvspan(0.5, args.length + 0.5, alpha=0.2, label="lengths in training")
-    grid["length"].set(xlabel="length", ylabel="wrong bits (%)", title="New sequences", ylim=(-2, 52))
+    grid["length"].axhline(50, color="C3", linestyle=":", label="guessing")
+    grid["length"].set(xlabel="length", ylabel="wrong bits (%)", title="New sequences")
+    grid["length"].xaxis.get_major_locator().set_params(integer=True)
     grid["length"].legend()
     figure.suptitle(f"A Neural Turing Machine copies {args.test_length} rows of {args.bits} bits")
     figure.savefig(args.out / "neural_turing_machine.png", dpi=120)
