@@ -92,10 +92,10 @@ def body(side: int) -> Any:
 def find(heard: list[Any], side: int, runs: int) -> tuple[Any, list[float], Any]:
     """L-BFGS, from water alone; returns the speed, the misfit in each run and the first gradient."""
     inside = (distance(side, 0, 0) < 0.9).astype(cp.float32)
-    change = gg.tensor(cp.zeros((side, side), cp.float32), requires_grad=True)
+    change: Any = gg.tensor(cp.zeros((side, side), cp.float32), requires_grad=True)
     optimizer = optim.LBFGS([change], max_iter=runs, max_eval=runs, history_size=20, line_search_fn="strong_wolfe")
     misfits: list[float] = []
-    gradients = []
+    gradients: list[Any] = []
     bar = tqdm(total=runs, unit="run", disable=None)
 
     def closure() -> Any:

@@ -126,7 +126,7 @@ def draw(model: NTM, wrong: list[float], shares: dict[int, float], rng: Generato
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    x, y = copy_task(rng, 1, args.test_length, args.bits)
+    x, _ = copy_task(rng, 1, args.test_length, args.bits)
     with gg.no_grad():
         run = model(gg.asarray(x, device=args.device))
     output = 1 / (1 + np.exp(-run.logits.numpy()[:, 0].T))
@@ -141,7 +141,7 @@ def draw(model: NTM, wrong: list[float], shares: dict[int, float], rng: Generato
     images = {"input": x[:, 0].T, "output": output, "write": attention[:, WRITE].T, "read": attention[:, READ].T}
     titles = (
         "input: bits, mark of start, mark of end",
-        "output: probability of a one; asked for after the line",
+        "output, asked for after the line",
         "write head",
         "read head",
     )
@@ -158,7 +158,7 @@ def draw(model: NTM, wrong: list[float], shares: dict[int, float], rng: Generato
     grid["length"].axvspan(0.5, args.length + 0.5, alpha=0.2, label="lengths in training")
     grid["length"].axhline(50, color="C3", linestyle=":", label="guessing")
     grid["length"].set(xlabel="length", ylabel="wrong bits (%)", title="New sequences")
-    grid["length"].xaxis.get_major_locator().set_params(integer=True)
+    grid["length"].set_xticks(range(0, args.test_length + 1, max(1, args.test_length // 5)))
     grid["length"].legend()
     figure.suptitle(f"A Neural Turing Machine copies {args.test_length} rows of {args.bits} bits")
     figure.savefig(args.out / "neural_turing_machine.png", dpi=120)

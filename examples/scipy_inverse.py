@@ -82,6 +82,7 @@ class Counted:
         self.function, self.calls = function, 0
 
     def __call__(self, *args: Any) -> Any:
+        """Call it."""
         self.calls += 1
         return self.function(*args)
 

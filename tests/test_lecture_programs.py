@@ -19,6 +19,7 @@ EXAMPLES = Path(__file__).parent.parent / "examples"
 PROGRAMS = (
     *("two_layer_net", "gates", "linear_classifiers", "classify2d"),
     *("mnist_mlp", "inpainting", "activations", "differentiation"),
+    *("denoise_conv", "conv_net", "neural_turing_machine", "scipy_inverse", "cupy_script"),
 )
 
 
@@ -215,6 +216,96 @@ def test_differentiation_numerical_symbolic_automatic(tmp_path: Path) -> None:
     assert chosen[0] < columns[0] / 5
     assert chosen[-1] < rows[-1] / 5
     check_pictures(tmp_path, "differentiation")
+
+
+def test_denoise_conv_beats_the_best_linear_filter(tmp_path: Path) -> None:
+    module = program("denoise_conv")
+    quality = module.main(["--steps", "150", "--out", str(tmp_path)])
+    assert quality["degraded"] + 5 < quality["Wiener"] < quality["net"]
+    check_pictures(tmp_path, "denoise_conv")
+    images, _ = module.digits(None, 0)
+    noise = module.Degradation(24, 0.0, 0.3)
+    observed = noise.apply(images, np.random.default_rng(0))
+    assert module.psnr(observed, images) == pytest.approx(-20 * np.log10(0.3), abs=0.05)
+    scaled = [module.psnr(images.mean(axis=0) * (1 - s) + s * noise.wiener(observed, images), images) for s in (0.95, 1, 1.05)]
+    assert scaled[1] == max(scaled)
+
+
+def test_conv_net_reads_digits(tmp_path: Path) -> None:
+    history = program("conv_net").main(["--epochs", "5", "--out", str(tmp_path)])
+    assert history[-1][2] > 0.97
+    check_pictures(tmp_path, "conv_net")
+
+
+def test_conv_net_shifts_by_a_pixel_and_its_blocks_begin_as_what_they_add_to() -> None:
+    module, rng = program("conv_net"), np.random.default_rng(0)
+    images = rng.random((200, 1, 8, 8)).astype(np.float32)
+    framed = np.pad(images, ((0, 0), (0, 0), (1, 1), (1, 1)))
+    found = np.zeros((3, 3), int)
+    for image, frame in zip(module.shifted(images, rng), framed, strict=True):
+        places = [(i, j) for i in range(3) for j in range(3) if np.array_equal(frame[:, i : i + 8, j : j + 8], image)]
+        assert len(places) == 1
+        found[places[0]] += 1
+    assert found.min() > 8
+    block = module.Block(1, 1)
+    block.bn2.weight.data[:] = 0
+    np.testing.assert_array_equal(block(gg.asarray(images)).numpy(), images)
+
+
+def test_neural_turing_machine_copies_longer_sequences_than_it_saw(tmp_path: Path) -> None:
+    options = "--bits 4 --length 4 --rows 12 --test-length 8 --steps 400 --lr 0.01"
+    wrong = program("neural_turing_machine").main([*options.split(), "--out", str(tmp_path)])
+    assert list(wrong) == list(range(1, 9))
+    assert max(wrong[length] for length in (1, 2, 3, 4)) < 0.1
+    assert wrong[8] < 0.25
+    check_pictures(tmp_path, "neural_turing_machine")
+
+
+def test_a_head_of_the_neural_turing_machine_finds_moves_and_sharpens() -> None:
+    attend = program("neural_turing_machine").attend
+    memory, before = gg.asarray(np.eye(5)[None]), gg.asarray(np.array([[[0, 0.5, 0.5, 0, 0]]]))
+    one = gg.ones((1, 1, 1), dtype="float64")
+    stay, ahead = gg.asarray(np.array([[[0.0, 1, 0]]])), gg.asarray(np.array([[[0.0, 0, 1]]]))
+    key = gg.asarray(3 * np.eye(5)[None, 3:4])
+    found = attend(memory, before, key, 50 * one, one, stay, one)
+    np.testing.assert_allclose(found.numpy()[0, 0], np.eye(5)[3], atol=1e-5)
+    found = attend(memory, before, key, 50 * one, one, ahead, one)
+    np.testing.assert_allclose(found.numpy()[0, 0], np.eye(5)[4], atol=1e-5)
+    kept = attend(memory, before, key, 50 * one, 0 * one, ahead, one)
+    np.testing.assert_allclose(kept.numpy()[0, 0], [0, 0, 0.5, 0.5, 0], atol=1e-5)
+    uneven = gg.asarray(np.array([[[0, 0.2, 0.4, 0.4, 0]]]))
+    sharp = attend(memory, uneven, key, one, 0 * one, stay, 2 * one)
+    np.testing.assert_allclose(sharp.numpy()[0, 0], [0, 1 / 9, 4 / 9, 4 / 9, 0], atol=1e-4)
+
+
+def test_scipy_inverse_needs_fewer_runs_than_finite_differences_and_has_exact_derivatives(tmp_path: Path) -> None:
+    fits = program("scipy_inverse").main(["--out", str(tmp_path)])
+    for name, fewer in (("rod", 20), ("peaks", 5)):
+        automatic, differences = fits[f"{name}, automatic"], fits[f"{name}, finite differences"]
+        assert automatic.cost == pytest.approx(differences.cost, rel=1e-8)
+        assert automatic.error < 1e-12
+        assert differences.error > 1e-9
+        assert fewer * (automatic.runs + automatic.derivatives) < differences.runs
+    check_pictures(tmp_path, "scipy_inverse")
+
+
+def test_cupy_script_finds_the_body(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--device", "cpu", "--side", "40", "--pulses", "4", "--runs", "15"]
+    results = program("cupy_script").main([*options, "--out", str(tmp_path)])
+    assert results["after"] < results["before"] / 300
+    assert results["wrong after"] < results["wrong before"] / 3
+    assert capsys.readouterr().out.startswith("on NumPy: as asked")
+    check_pictures(tmp_path, "cupy_script")
+
+
+def test_the_gradient_of_the_cupy_script_is_that_of_its_differences() -> None:
+    module, rng = program("cupy_script"), np.random.default_rng(0)
+    heard = [now for _, now in module.ultrasound(module.body(24), 2)]
+    speed = module.WATER + 0.01 * rng.random((24, 24))
+    gradient = gg.grad(lambda s: module.misfit(s, heard))(speed)
+    direction = rng.standard_normal((24, 24))
+    ends = [module.misfit(speed + sign * 1e-5 * direction, heard) for sign in (1, -1)]
+    assert (gradient * direction).sum() == pytest.approx((ends[0] - ends[1]) / 2e-5, rel=1e-6)
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
