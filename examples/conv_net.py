@@ -94,12 +94,12 @@ def train(model: nn.Module, data: tuple[Any, ...], args: argparse.Namespace) -> 
             optimizer.step()
             schedule.step()
             losses.append(loss.item())
-        history.append((float(np.mean(losses)), *test(model, test_x, test_y, args.device)))
+        history.append((float(np.mean(losses)), *evaluate(model, test_x, test_y, args.device)))
         bar.set_postfix(accuracy=f"{history[-1][2]:.2%}")
     return history
 
 
-def test(model: nn.Module, images: Any, labels: Any, device: str) -> tuple[float, float]:
+def evaluate(model: nn.Module, images: Any, labels: Any, device: str) -> tuple[float, float]:
     """Loss and accuracy."""
     model.eval()
     with gg.no_grad():

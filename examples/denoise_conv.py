@@ -142,7 +142,9 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
 
     observed = degradation.apply(truth, rng)
     with gg.no_grad():
-        parts = [model(gg.asarray(part, device=args.device)).numpy() for part in np.array_split(observed, len(observed) // 50)]
+        parts = [
+            model(gg.asarray(part, device=args.device)).numpy() for part in np.array_split(observed, len(observed) // 50 + 1)
+        ]
     rows = {"degraded": observed, "Wiener": degradation.wiener(observed, images), "net": np.concatenate(parts)}
     quality = {name: psnr(row, truth) for name, row in rows.items()}
     for name, decibels in quality.items():

@@ -171,7 +171,7 @@ def main(argv: list[str] | None = None) -> dict[int, float]:
     parser.add_argument("--device", default="cpu", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
     parser.add_argument("--steps", type=int, default=2000, help="steps of gradient descent (%(default)s)")
     parser.add_argument("--batch-size", type=int, default=16)
-    parser.add_argument("--lr", type=float, default=5e-3, help="learning rate of Adam at the start (%(default)s)")
+    parser.add_argument("--lr", type=float, default=1e-2, help="learning rate of Adam at the start (%(default)s)")
     parser.add_argument("--bits", type=int, default=6, help="bits of a row (%(default)s)")
     parser.add_argument("--length", type=int, default=8, help="rows of the longest sequence in training (%(default)s)")
     parser.add_argument("--test-length", type=int, default=20, help="rows of the sequence in the picture (%(default)s)")

@@ -163,6 +163,12 @@ def test_mnist_files_are_read(tmp_path: Path) -> None:
     errors = program("inpainting").main(["--mnist", str(tmp_path), "--steps", "200", "--out", str(tmp_path / "filled")])
     assert errors["net"] < errors["mean image"]
     check_pictures(tmp_path / "filled", "inpainting")
+    quality = program("denoise_conv").main(["--mnist", str(tmp_path), "--steps", "20", "--out", str(tmp_path / "sharp")])
+    assert quality["degraded"] < quality["net"]
+    check_pictures(tmp_path / "sharp", "denoise_conv")
+    history = program("conv_net").main(["--mnist", str(tmp_path), "--epochs", "2", "--out", str(tmp_path / "read")])
+    assert history[1][0] < history[0][0]
+    check_pictures(tmp_path / "read", "conv_net")
 
 
 def test_inpainting_beats_the_mean_digit(tmp_path: Path) -> None:
@@ -253,7 +259,7 @@ def test_conv_net_shifts_by_a_pixel_and_its_blocks_begin_as_what_they_add_to() -
 
 
 def test_neural_turing_machine_copies_longer_sequences_than_it_saw(tmp_path: Path) -> None:
-    options = "--bits 4 --length 4 --rows 12 --test-length 8 --steps 400 --lr 0.01"
+    options = "--bits 4 --length 4 --rows 12 --test-length 8 --steps 400"
     wrong = program("neural_turing_machine").main([*options.split(), "--out", str(tmp_path)])
     assert list(wrong) == list(range(1, 9))
     assert max(wrong[length] for length in (1, 2, 3, 4)) < 0.1
