@@ -142,9 +142,8 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
 
     observed = degradation.apply(truth, rng)
     with gg.no_grad():
-        parts = [
-            model(gg.asarray(part, device=args.device)).numpy() for part in np.array_split(observed, len(observed) // 50 + 1)
-        ]
+        batches = np.array_split(observed, len(observed) // 50 + 1)
+        parts = [model(gg.asarray(batch, device=args.device)).numpy() for batch in batches]
     rows = {"degraded": observed, "Wiener": degradation.wiener(observed, images), "net": np.concatenate(parts)}
     quality = {name: psnr(row, truth) for name, row in rows.items()}
     for name, decibels in quality.items():
