@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 from numpy.random import Generator, default_rng
-from tqdm import tqdm
 
 import gpugrad as gg
 from gpugrad import nn, optim
@@ -82,7 +81,7 @@ def train(model: nn.Module, data: tuple[Any, ...], args: argparse.Namespace) -> 
     optimizer = optim.SGD(model.parameters(), lr=args.lr, momentum=0.9, nesterov=True, weight_decay=5e-4)
     schedule = optim.lr_scheduler.OneCycleLR(optimizer, args.lr, total_steps=args.epochs * len(loader))
     history = []
-    bar = tqdm(range(args.epochs), unit="epoch", disable=None)
+    bar = gg.progress(range(args.epochs), unit="epoch", disable=None)
     for _ in bar:
         model.train()
         losses = []

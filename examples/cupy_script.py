@@ -22,7 +22,6 @@ from time import perf_counter
 from typing import Any
 
 import numpy
-from tqdm import tqdm
 
 import gpugrad as gg
 from gpugrad import optim
@@ -96,7 +95,7 @@ def find(heard: list[Any], side: int, runs: int) -> tuple[Any, list[float], Any]
     optimizer = optim.LBFGS([change], max_iter=runs, max_eval=runs, history_size=20, line_search_fn="strong_wolfe")
     misfits: list[float] = []
     gradients: list[Any] = []
-    bar = tqdm(total=runs, unit="run", disable=None)
+    bar = gg.progress(total=runs, unit="run", disable=None)
 
     def closure() -> Any:
         optimizer.zero_grad()

@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 from numpy.random import Generator, default_rng
-from tqdm import tqdm
 
 import gpugrad as gg
 from gpugrad import nn, optim
@@ -79,7 +78,7 @@ def train(model: Restorer, images: Any, degradation: Degradation, rng: Generator
     """Gradient descent on random batches, degraded anew; returns the losses."""
     optimizer = optim.Adam(model.parameters(), lr=args.lr)
     losses = []
-    bar = tqdm(range(args.steps), unit="step", disable=None)
+    bar = gg.progress(range(args.steps), unit="step", disable=None)
     for step in bar:
         optimizer.param_groups[0]["lr"] = args.lr * (1 - step / args.steps)
         batch = images[rng.integers(0, len(images), args.batch_size)]

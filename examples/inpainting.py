@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 from numpy.random import Generator, default_rng
-from tqdm import tqdm
 
 import gpugrad as gg
 from gpugrad import nn, optim
@@ -52,7 +51,7 @@ def train(model: nn.Module, images: Any, rng: Generator, args: argparse.Namespac
     """Gradient descent on random batches; returns the losses."""
     optimizer = optim.Adam(model.parameters(), lr=args.lr)
     losses = []
-    bar = tqdm(range(args.steps), unit="step", disable=None)
+    bar = gg.progress(range(args.steps), unit="step", disable=None)
     for step in bar:
         optimizer.param_groups[0]["lr"] = args.lr * (1 - step / args.steps)
         batch = images[rng.integers(0, len(images), args.batch_size)]

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 import gpugrad as gg
 from gpugrad import nn, optim
@@ -65,7 +64,7 @@ def train(name: str, data: tuple[Any, ...], args: argparse.Namespace) -> tuple[n
     loader = DataLoader(TensorDataset(train_x, train_y), args.batch_size, shuffle=True, seed=args.seed)
     x_test, y_test = gg.asarray(test_x, device=args.device), gg.asarray(test_y, device=args.device)
     history = []
-    bar = tqdm(range(args.epochs), desc=name, unit="epoch", disable=None)
+    bar = gg.progress(range(args.epochs), desc=name, unit="epoch", disable=None)
     for _ in bar:
         for x, y in loader:
             loss = F.cross_entropy(model(x.to(args.device)), y.to(args.device))

@@ -17,7 +17,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.random import Generator, default_rng
-from tqdm import tqdm
 
 import gpugrad as gg
 from gpugrad import nn, optim
@@ -95,7 +94,7 @@ def train(model: NTM, rng: Generator, args: argparse.Namespace) -> list[float]:
     """Adam with clipped gradients on random sequences; returns the share of wrong bits after each step."""
     optimizer = optim.Adam(model.parameters(), lr=args.lr)
     wrong = []
-    bar = tqdm(range(args.steps), unit="step", disable=None)
+    bar = gg.progress(range(args.steps), unit="step", disable=None)
     for step in bar:
         optimizer.param_groups[0]["lr"] = args.lr * (1 - step / args.steps)
         length = int(rng.integers(1, args.length + 1))

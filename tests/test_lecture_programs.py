@@ -10,6 +10,7 @@ from graphlib import CycleError
 from pathlib import Path
 from types import ModuleType
 
+import cupy_standin
 import numpy as np
 import pytest
 
@@ -312,6 +313,37 @@ def test_the_gradient_of_the_cupy_script_is_that_of_its_differences() -> None:
     direction = rng.standard_normal((24, 24))
     ends = [module.misfit(speed + sign * 1e-5 * direction, heard) for sign in (1, -1)]
     assert (gradient * direction).sum() == pytest.approx((ends[0] - ends[1]) / 2e-5, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("denoise_conv", "--steps 3 --depth 3"),
+        ("conv_net", "--epochs 1 --batch-size 200"),
+        ("neural_turing_machine", "--steps 3 --length 2 --test-length 3 --rows 6"),
+        ("cupy_script", "--side 40 --pulses 4 --runs 3"),
+    ],
+)
+def test_on_the_stand_in_for_a_gpu_the_numbers_are_those_of_the_cpu(name: str, options: str, tmp_path: Path) -> None:
+    main = program(name).main
+    here = main([*options.split(), "--device", "cpu", "--out", str(tmp_path)])
+    with cupy_standin.installed():
+        there = main([*options.split(), "--device", "cuda", "--out", str(tmp_path)])
+    numbers = [run if isinstance(run, list) else [[v for k, v in run.items() if k != "ratio"]] for run in (here, there)]
+    np.testing.assert_allclose(*numbers, rtol=1e-3)
+
+
+def test_scipy_inverse_differentiates_on_the_stand_in_for_a_gpu() -> None:
+    module = program("scipy_inverse")
+    for case, function, transform in zip(
+        module.measure(np.random.default_rng(0)), (module.misfit, module.residuals), (gg.value_and_grad, gg.jacobian), strict=True
+    ):
+        here = module.on("cpu", function, transform, case["data"])(case["start"])
+        with cupy_standin.installed():
+            there = module.on("cuda", function, transform, case["data"])(case["start"])
+        for left, right in zip(here, there, strict=True):
+            assert type(right) is np.ndarray
+            np.testing.assert_allclose(right, left, rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
