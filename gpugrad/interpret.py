@@ -53,6 +53,12 @@ class RawNamespace:
         setattr(self, name, function)
         return function
 
+    def beside(self, value: Any) -> RawNamespace:
+        """The interpreter for arrays like this one, or of these `Parts`, whose GPU becomes the current one."""
+        if backend.many_devices:
+            backend.enter_device_of(value)
+        return raw_for(backend.first_on_gpu(getattr(value, "items", (value,))), self.once)
+
 
 class TensorNamespace(Composed):
     """Ops as functions on Tensors, recorded as the mode says."""
@@ -111,7 +117,7 @@ def raw_namespace(xp: ModuleType, once: bool) -> RawNamespace:
 
 def raw_for(array: Any, once: bool = False) -> RawNamespace:
     """The interpreter for raw arrays of the library that `array` belongs to."""
-    if array.__class__ is numpy.ndarray:
+    if array is None or array.__class__ is numpy.ndarray:
         return RAW_ONCE if once else RAW
     return raw_namespace(backend.namespace_of(array), once)
 
@@ -138,7 +144,7 @@ def push_tangents(F: Any, roots: Sequence[Node], tangents: dict[Node, Any], floo
     push: Callable[..., Any] = _push
     for watcher in current_mode().watchers:
         push = functools.partial(watcher.push, push)
-    enter = backend.enter_device_of if F.raw and backend.many_devices else None
+    enter = F.beside if F.raw and backend.libraries else None
     with numpy.errstate(all="ignore"), backend.on_device_of(next(iter(tangents.values()), None)):
         for node in ancestors(roots, floor):
             if node.op is None or node in tangents:
@@ -146,7 +152,7 @@ def push_tangents(F: Any, roots: Sequence[Node], tangents: dict[Node, Any], floo
             given = [tangents.get(parent) if parent is not None else None for parent in node.parents]
             if any(t is not None for t in given):
                 if enter is not None:
-                    enter(next(t for t in given if t is not None))
+                    F = enter(next(t for t in given if t is not None))
                 tangent = push(F, node, given)
                 if tangent is not None:
                     if tangent.shape != node.shape:

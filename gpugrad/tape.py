@@ -316,10 +316,9 @@ def walk(F: Any, roots: Sequence[tuple[Node, Any]], wanted: set[Node] | None = N
     get, raw, last_change = pending.get, F.raw, _last_change
     kept = None if wanted is None else _leading_to(wanted, [node for node, _ in roots])
     watchers = current_mode().watchers
-    enter, device = (backend.enter_device_of, backend.current_device()) if raw and backend.many_devices else (None, None)
+    enter, device = (F.beside, backend.current_device()) if raw and backend.libraries else (None, None)
     if watchers:
-        F = _WatchedRules(F, watchers)
-        raw = False
+        F, raw, enter = _WatchedRules(F, watchers), False, None
     for node, cotangent in roots:
         if kept is not None and node not in kept:
             continue
@@ -343,7 +342,7 @@ def walk(F: Any, roots: Sequence[tuple[Node, Any]], wanted: set[Node] | None = N
                 if node.index < last_change:
                     _check_unchanged(node, saved)
                 if enter is not None:
-                    enter(t)
+                    F = enter(t)
                 grads = pullback.call(F, t, saved) if raw else F.pull(node, pullback, t, saved)
                 if not retain:
                     node.saved = None
@@ -354,7 +353,7 @@ def walk(F: Any, roots: Sequence[tuple[Node, Any]], wanted: set[Node] | None = N
                     if g is t:
                         borrowed.add(parent)
                     elif enter is not None:
-                        enter(g)
+                        F = enter(g)
                     if g.shape != parent.shape:
                         g = F.sum_to(g, parent.shape)
                     if g.dtype is not parent.dtype and g.dtype != parent.dtype:
@@ -394,7 +393,7 @@ class _WatchedRules:
 
     def pull(self, node: Node, pullback: Any, t: Any, saved: tuple[Any, ...]) -> tuple[Any, ...]:
         """The cotangents of a node's inputs."""
-        F = self._F
+        F = self._F.beside(t) if self._F.raw and backend.libraries else self._F
         rule = functools.partial(pullback.call, F) if F.raw else functools.partial(F.pull, node, pullback)
         for watcher in self._watchers:
             rule = functools.partial(watcher.backward, node, rule)

@@ -89,6 +89,41 @@ def test_gradients_flow_between_devices(cupy: Any) -> None:
     np.testing.assert_array_equal(w.grad.numpy(), [2, 8])
 
 
+@pytest.mark.parametrize("back", [True, False])
+def test_every_derivative_of_a_function_that_crosses_devices(cupy: Any, back: bool) -> None:
+    """Rules make arrays, such as the zeros around a slice, beside the cotangents and tangents that they are given."""
+
+    def function(x: Any, device: str) -> Any:
+        y = x.to(device)
+        values, vectors = gg.linalg.eigh(gg.diag(y) + gg.outer(y, y))
+        z = gg.concatenate([y[1:] ** 3 * y[:-1], gg.cumsum(y)[::2], values * vectors[0] ** 2]).sum()
+        return z.cpu() if back else z
+
+    def numbers(value: Any) -> Any:
+        return gg.asarray(value).cpu().detach().numpy()
+
+    x, v = np.arange(1.0, 5), np.array([0.5, -1, 2, 0.25])
+    derivatives = {
+        "grad": lambda f: gg.grad(f)(x),
+        "jacobian": lambda f: gg.jacobian(f)(x),
+        "hessian": lambda f: gg.hessian(f)(x),
+        "jvp": lambda f: gg.jvp(f, (x,), (v,))[1],
+        "hvp": lambda f: gg.jvp(gg.grad(f), (x,), (v,))[1],
+        "grad of grad": lambda f: gg.grad(lambda x: (gg.grad(f)(x) ** 2).sum())(x),
+    }
+    for name, derivative in derivatives.items():
+        here, there = (derivative(lambda x, d=d: function(x, d)) for d in ("cpu", "cuda:1"))
+        np.testing.assert_allclose(numbers(there), here, rtol=1e-12, err_msg=name)
+    leaf = gg.tensor(x, requires_grad=True)
+    function(leaf, "cuda:1").backward()
+    assert leaf.grad is not None
+    np.testing.assert_allclose(leaf.grad.numpy(), gg.grad(lambda x: function(x, "cpu"))(x), rtol=1e-12)
+    z = gg.tensor(np.array([1 + 2j, 3 - 1j]), device="cuda:1", requires_grad=True)
+    gg.square(gg.abs(z[1:])).sum().cpu().backward()
+    assert z.grad is not None
+    np.testing.assert_allclose(z.grad.numpy(), [0, 6 - 2j], rtol=1e-12)
+
+
 def test_numbers_and_lists_go_with_any_device(cupy: Any) -> None:
     x = gg.tensor([1.0, 2.0], device="cuda:1", requires_grad=True)
     y = x * 2 + np.float32(1) - gg.tensor(0.5) + [1.0, 2.0]
