@@ -235,6 +235,7 @@ REFERENCES: dict[str, Callable[..., Any]] = {
     "huber_loss": huber_loss,
     "cross_entropy": cross_entropy,
     "binary_cross_entropy": binary_cross_entropy,
+    "binary_nll": lambda x, target: binary_cross_entropy(x, target, "none"),
     "binary_cross_entropy_with_logits": lambda x, target, reduction="mean": binary_cross_entropy(
         special.expit(x), target, reduction
     ),

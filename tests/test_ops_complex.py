@@ -26,6 +26,7 @@ REAL_ONLY = {
     "arctan2",
     "bessel_i",
     "binary_cross_entropy_with_logits",
+    "binary_nll",
     "cbrt",
     "copysign",
     "deg2rad",

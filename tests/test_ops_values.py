@@ -176,15 +176,34 @@ def test_binary_losses_at_extreme_predictions() -> None:
     check(with_logits, [[1000.0, 1000, -1000, -1000]], [0, 1000, 1000, 0], [0, 1, -1, 0])
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_binary_cross_entropy_of_sure_predictions_has_finite_gradients(dtype: str) -> None:
-    def loss(x: Any) -> Any:
-        return F.binary_cross_entropy(x, np.array([0, 1, 1, 0], dtype), reduction="none")
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_binary_cross_entropy_of_sure_predictions(dtype: str) -> None:
+    """Held at 100 where wrong, with PyTorch's slope there: (x - y) / max(x (1 - x), 1e-12), so that training can leave."""
+    least = max(1e-12, float(np.finfo(dtype).tiny))
 
-    value, (gradient,) = value_and_gradients(loss, [np.array([0, 1, 0, 1], dtype)], np.ones(4))
-    np.testing.assert_array_equal(value, [0, 0, 100, 100])
-    assert np.isfinite(gradient).all()
-    np.testing.assert_array_equal(gradient[:2], [1, -1])
+    def loss(x: Any) -> Any:
+        return F.binary_cross_entropy(x, np.array([0, 1, 1, 0, 0.5], dtype), reduction="none")
+
+    value, (gradient,) = value_and_gradients(loss, [np.array([0, 1, 0, 1, 1], dtype)], np.ones(5))
+    np.testing.assert_array_equal(value, [0, 0, 100, 100, 50])
+    np.testing.assert_allclose(gradient, [0, 0, -1 / least, 1 / least, 0.5 / least], rtol=1e-3)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("weight", [None, [0.5, 2.0, 1.0, 3.0, 1.0, 1.0, 0.1]])
+def test_binary_cross_entropy_has_pytorchs_gradients_at_the_edges(dtype: str, weight: list[float] | None) -> None:
+    torch = pytest.importorskip("torch")
+    probabilities = np.array([0, 1, 1e-14, 1e-12, 1e-6, 1 - 2**-20, 0.3], dtype)
+    for target in (0.0, 1.0, 0.25):
+        x, y = gg.tensor(probabilities, requires_grad=True), torch.tensor(probabilities, requires_grad=True)
+        given = np.full(7, target, dtype)
+        ours = F.binary_cross_entropy(x, given, None if weight is None else np.array(weight, dtype))
+        theirs = torch.nn.functional.binary_cross_entropy(
+            y, torch.tensor(given), None if weight is None else torch.tensor(weight, dtype=y.dtype)
+        )
+        ours.backward(), theirs.backward()
+        np.testing.assert_allclose(ours.item(), theirs.item(), rtol=1e-6)
+        np.testing.assert_allclose(x.grad.numpy(), y.grad.numpy(), rtol=1e-5)
 
 
 def test_kinks_of_losses() -> None:

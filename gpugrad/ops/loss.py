@@ -11,7 +11,7 @@ import numpy
 
 from .. import backend
 from ..errors import DTypeError, ShapeError, describe, format_site, user_frame, user_site
-from ..op import ArrayLike, composed, fused
+from ..op import ArrayLike, composed, elementwise_function, fused
 from .samples import array, calls, distinct
 from .shape import ones_vector
 
@@ -301,6 +301,39 @@ def _check_probability(name: str, x: Any) -> None:
         raise ValueError(f"{name}: predictions must be probabilities in [0, 1]; for logits use {name}_with_logits")
 
 
+def _clamped_logs(xp: Any, x: Any) -> tuple[Any, Any]:
+    """``log x`` and ``log(1 - x)``, neither below -100."""
+    with numpy.errstate(divide="ignore"):
+        return xp.maximum(xp.log(x), -100.0), xp.maximum(xp.log1p(xp.negative(x)), -100.0)
+
+
+def _binary_nll_rule(F: Any, t: Any, x: Any, target: Any) -> Any:
+    least = max(1e-12, float(numpy.finfo(x.dtype).tiny))  # 1e-12 is PyTorch's; in float16 that would be 0
+    return t * ((x - target) / F.maximum(x * (1 - x), least))
+
+
+def _binary_nll_target_rule(F: Any, t: Any, x: Any) -> Any:
+    log_yes, log_no = _clamped_logs(F, x)
+    return t * (log_no - log_yes)
+
+
+@elementwise_function(
+    d=(_binary_nll_rule, _binary_nll_target_rule),
+    samples=calls(lambda rng: ((array(rng, 3, 4, low=0.1, high=0.9), array(rng, 3, 4, low=0, high=1)), {})),
+)
+def binary_nll(xp: Any, x: ArrayLike, target: ArrayLike) -> Any:
+    """``-(target log x + (1 - target) log(1 - x))``, elementwise, with each logarithm held at -100 or above.
+
+    An op of its own for its gradient: that of the logarithms would be 0 where they are held.
+
+    >>> import gpugrad as gg
+    >>> gg.ops.loss.binary_nll(gg.tensor([0.5, 0.0]), [1.0, 1.0])
+    tensor([  0.6931, 100.    ])
+    """
+    log_yes, log_no = _clamped_logs(xp, backend.real_only(x))
+    return xp.negative(xp.multiply(target, log_yes) + xp.multiply(xp.subtract(1, target), log_no))
+
+
 @fused(
     samples=calls(
         *[
@@ -314,8 +347,8 @@ def binary_cross_entropy(
 ) -> Any:
     """``-(target log x + (1 - target) log(1 - x))`` of probabilities (`torch.nn.functional.binary_cross_entropy`).
 
-    Each logarithm is held at -100 or above, as in PyTorch, so that a sure and wrong prediction costs 100, not infinity. Its
-    gradient there is 0: train on logits, with `binary_cross_entropy_with_logits`, and no gradient is lost.
+    Each logarithm is held at -100 or above, as in PyTorch, so that a sure and wrong prediction costs 100, not infinity; its
+    gradient is ``(x - target) / max(x (1 - x), 1e-12)``. To train, `binary_cross_entropy_with_logits` is the stable way.
 
     >>> import gpugrad as gg
     >>> gg.binary_cross_entropy(gg.tensor([0.5]), [1.0])
@@ -323,11 +356,7 @@ def binary_cross_entropy(
     """
     _check_probability("binary_cross_entropy", x)
     same_shape("binary_cross_entropy", x, target)
-    # the inner where() keeps the infinite slope of log(0), times 0, out of the derivatives
-    yes, no = F.greater(x, 0), F.less(x, 1)
-    log_yes = F.where(yes, F.maximum(F.log(F.where(yes, x, 1.0)), -100.0), -100.0)
-    log_no = F.where(no, F.maximum(F.log1p(-F.where(no, x, 0.0)), -100.0), -100.0)
-    losses = -(target * log_yes + F.subtract(1, target) * log_no)
+    losses = F.binary_nll(x, target)
     return reduce(F, losses if weight is None else F.multiply(losses, weight), reduction)
 
 
