@@ -11,10 +11,11 @@ from typing import Any
 from .amp import autocast
 from .errors import GradientError, format_site, user_site
 from .interpret import tensor_of
+from .mutations import next_index
 from .op import NO_PARAMS
 from .ops.random import default_generator
 from .parts import Parts, pick
-from .tape import Node, current_mode, mode_with, next_index, walk
+from .tape import Node, current_mode, mode_with, walk
 from .tensor import Tensor
 from .tree import flatten
 
@@ -131,7 +132,7 @@ class _Part:
                 f"first time; it must compute the same each time\n  checkpoint was called at {format_site(self.site)}"
             )
         roots = [(out._node, g) for out, g in zip(outs, given, strict=True) if g is not None]
-        found = walk(F, roots, set(self.inputs), retain=not F.raw)
+        found = walk(F, roots, set(self.inputs), retain=not F.raw, part=True)
         return tuple(found.owned(node) if node in found.by_node else None for node in self.inputs)
 
     def restore(self, node: Node, saved: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 from . import backend
 from .errors import GradientError, ShapeError, describe, format_site, user_site
 from .interpret import TENSORS, tensor_of
+from .mutations import next_index
 from .op import NO_PARAMS
 from .parts import Parts, has_parts, pick
-from .tape import Node, conjugate, current_mode, mode_with, next_index
+from .tape import Node, conjugate, current_mode, mode_with
 from .tensor import Tensor, asarray, wrap
 
 __all__ = ["Context", "Function"]

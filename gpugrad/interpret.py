@@ -96,7 +96,7 @@ class TensorNamespace(Composed):
         with mode_with(grad=True):
             out = op.reference(self, **{name: named[name] for name in op.inputs}, **node.params)  # type: ignore[misc]
         parents = {parent for parent in node.parents if parent is not None}
-        found = {} if out._node is None else walk(self, [(out._node, t)], parents, retain=True).by_node
+        found = {} if out._node is None else walk(self, [(out._node, t)], parents, retain=True, part=True).by_node
         return tuple([found.pop(parent, None) if parent is not None else None for parent in node.parents])
 
 
@@ -216,6 +216,6 @@ def _push_transposed(F: Any, node: Node, tangents: list[Any]) -> Any:
                 g = TENSORS.sum_to(g, parent.shape)
             if g._node is not None:
                 roots.append((g._node, t))
-    found = walk(F, roots, {node for node in starts if node is not None}, retain=True).by_node
+    found = walk(F, roots, {node for node in starts if node is not None}, retain=True, part=True).by_node
     pushed = tuple(None if start is None else found.get(start) for start in starts)
     return Parts(pushed, node.shape, node.dtype) if has_parts(node) else pushed[0]

@@ -23,8 +23,9 @@ import numpy
 
 from . import backend
 from .errors import PACKAGE, DeviceError, GradientError, describe, format_site, op_error, user_site
+from .mutations import Mutations, log_mutation, next_index
 from .parts import pick
-from .tape import Mutations, Node, Record, current_mode, log_mutation, next_index
+from .tape import Node, Record, current_mode
 
 if TYPE_CHECKING:
     from .tensor import Tensor as TensorType

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from .tape import Node, next_index
+from .mutations import next_index
+from .tape import Node
 
 __all__ = ["Parts", "has_parts", "pick"]
 

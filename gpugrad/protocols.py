@@ -16,9 +16,10 @@ import numpy
 
 from . import backend
 from .errors import DTypeError, GpugradError, GradientError, ShapeError, describe, format_site, op_error, user_site
+from .mutations import log_mutation
 from .numpy_rules import RENAMED, Rule, known_ufuncs, rule_for, scipy_ufunc, ufunc_rules
 from .ops import comparison, elementwise, reduction, scan, shape
-from .tape import current_mode, log_mutation
+from .tape import current_mode
 from .tensor import Tensor, asarray
 
 __all__ = ["call", "call_ufunc", "parameters_without_place"]

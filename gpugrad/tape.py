@@ -8,10 +8,6 @@ tape of an output is the set of nodes that reach it. Nodes carry a rising index,
 from __future__ import annotations
 
 import functools
-import itertools
-import operator
-import weakref
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -21,14 +17,13 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy
 
-from . import backend
+from . import backend, mutations
 from .errors import AnomalyError, DeviceError, GpugradError, GradientError, OutOfMemoryError, Site, format_site, user_site
+from .mutations import check_unchanged, next_index
 
 __all__ = ["Mode", "Node", "Record", "current_mode", "enable_grad", "no_grad", "recording", "walk"]
 
 AnyFunction = TypeVar("AnyFunction", bound=Callable[..., Any])
-
-next_index = itertools.count(1).__next__
 
 
 # --- ambient state ------------------------------------------------------------------------------------------------
@@ -222,9 +217,24 @@ class Node:
         Of the result; every cotangent that arrives here has them.
     site : (code object, int)
         Where in the user's program it was made.
+    hooks : dict
+        Not set, mostly; see `gpugrad.hooks`.
     """
 
-    __slots__ = ("__weakref__", "dtype", "grad", "index", "op", "params", "parents", "pullback", "saved", "shape", "site")
+    __slots__ = (
+        "__weakref__",
+        "dtype",
+        "grad",
+        "hooks",
+        "index",
+        "op",
+        "params",
+        "parents",
+        "pullback",
+        "saved",
+        "shape",
+        "site",
+    )
 
     index: int
     op: Any
@@ -236,6 +246,7 @@ class Node:
     dtype: Any
     site: Site | None
     grad: Any
+    hooks: dict[int, Callable[[Any], Any]]
 
     def __repr__(self) -> str:
         name = "leaf" if self.op is None else self.op.name
@@ -290,7 +301,13 @@ def conjugate(F: Any, t: Any) -> Any:
         return F.conjugate(t)
 
 
-def walk(F: Any, roots: Sequence[tuple[Node, Any]], wanted: set[Node] | None = None, retain: bool = False) -> Cotangents:
+hooked: Any = None
+"""What runs the hooks of nodes, once some node has had one; set by hooks.py, which cannot be imported from here."""
+
+
+def walk(
+    F: Any, roots: Sequence[tuple[Node, Any]], wanted: set[Node] | None = None, retain: bool = False, part: bool = False
+) -> Cotangents:
     """Pull cotangents back from roots to leaves: reverse mode.
 
     Parameters
@@ -303,6 +320,8 @@ def walk(F: Any, roots: Sequence[tuple[Node, Any]], wanted: set[Node] | None = N
         Where to stop, instead of at the leaves; all that does not lead there is a constant.
     retain : bool
         Keep the saved values for another walk. Otherwise they are freed as the walk passes.
+    part : bool
+        Whether this is a part of another walk, which will run the hooks of the nodes where this one ends.
 
     Returns
     -------
@@ -313,12 +332,16 @@ def walk(F: Any, roots: Sequence[tuple[Node, Any]], wanted: set[Node] | None = N
     borrowed: set[Node] = set()
     heap: list[tuple[int, Node]] = []
     following: tuple[int, Node] | None = None  # the first parent of a node: in a chain, it is next and need not be heaped
-    get, raw, last_change = pending.get, F.raw, _last_change
+    get, last_change = pending.get, mutations.last_change
     kept = None if wanted is None else _leading_to(wanted, [node for node, _ in roots])
     watchers = current_mode().watchers
-    enter, device = (F.beside, backend.current_device()) if raw and backend.libraries else (None, None)
+    enter, device = (F.beside, backend.current_device()) if F.raw and backend.libraries else (None, None)
     if watchers:
-        F, raw, enter = _WatchedRules(F, watchers), False, None
+        F = watchers[0].rules(F, watchers)
+    if hooked is not None:
+        F = hooked.rules(F)
+    raw = F.raw
+    enter = enter if raw else None
     for node, cotangent in roots:
         if kept is not None and node not in kept:
             continue
@@ -340,7 +363,7 @@ def walk(F: Any, roots: Sequence[tuple[Node, Any]], wanted: set[Node] | None = N
                 if saved is None:
                     raise freed(node)
                 if node.index < last_change:
-                    _check_unchanged(node, saved)
+                    check_unchanged(node, saved)
                 if enter is not None:
                     F = enter(t)
                 grads = pullback.call(F, t, saved) if raw else F.pull(node, pullback, t, saved)
@@ -375,30 +398,11 @@ def walk(F: Any, roots: Sequence[tuple[Node, Any]], wanted: set[Node] | None = N
     finally:
         if device is not None:
             device.use()
+    if hooked is not None and not part:
+        hooked.finish(pending, borrowed)
     for watcher in watchers:
         watcher.walked(pending)
     return Cotangents(pending, borrowed)
-
-
-class _WatchedRules:
-    """An interpreter that lets watchers see each rule run."""
-
-    raw = False
-
-    def __init__(self, F: Any, watchers: Sequence[Any]) -> None:
-        self._F, self._watchers = F, watchers
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._F, name)
-
-    def pull(self, node: Node, pullback: Any, t: Any, saved: tuple[Any, ...]) -> tuple[Any, ...]:
-        """The cotangents of a node's inputs."""
-        F = self._F.beside(t) if self._F.raw and backend.libraries else self._F
-        rule = functools.partial(pullback.call, F) if F.raw else functools.partial(F.pull, node, pullback)
-        for watcher in self._watchers:
-            rule = functools.partial(watcher.backward, node, rule)
-        grads: tuple[Any, ...] = rule(t, saved)
-        return grads
 
 
 def _failed(node: Node, error: Exception) -> GpugradError:
@@ -456,144 +460,3 @@ def ancestors(roots: Iterable[Node], floor: int = 0) -> list[Node]:
             seen.add(node)
             stack.extend(p for p in node.parents if p is not None and p.index >= floor and p not in seen)
     return sorted(seen, key=lambda node: node.index)
-
-
-# --- arrays that were changed after the tape saved them -----------------------------------------------------------
-#
-# Nodes and mutations draw their index from one counter, so "changed since it was saved" is one comparison, and an op
-# that saves an array pays nothing. Arrays are known by the array that owns their memory, so views need no bookkeeping.
-
-_last_change = 0
-"""Index of the last mutation or hand-out: what was saved after it needs no check."""
-_mutations: dict[int, tuple[weakref.ref[Any], Change]] = {}
-_handed_out: dict[int, tuple[weakref.ref[Any], int, Site, int]] = {}
-
-
-class Change:
-    """When an array was last changed in place, and where."""
-
-    __slots__ = ("index", "site")
-
-    def __init__(self, index: int, site: Site | None) -> None:
-        self.index, self.site = index, site
-
-
-_entries = 0
-"""How often the tables below were added to, `Mutations` apart."""
-
-
-def owner_of(array: Any) -> Any:
-    """The array that owns the memory of a (possibly viewing) array."""
-    base = array.base
-    while base is not None and hasattr(base, "base") and hasattr(base, "dtype"):
-        array, base = base, base.base
-    return array
-
-
-def log_mutation(arrays: Iterable[Any]) -> None:
-    """Note that arrays are changed in place now, by the user's current line."""
-    global _last_change, _entries
-    _last_change = index = next_index()
-    _entries += 1
-    _enter(arrays, Change(index, user_site()))
-
-
-def _enter(arrays: Iterable[Any], change: Change) -> None:
-    for array in arrays:
-        owner = array if array.base is None else owner_of(array)
-        key = id(owner)
-        known = _mutations.get(key)
-        reference = known[0] if known is not None and known[0]() is owner else _watch(owner, key)
-        _mutations[key] = (reference, change)
-        if _handed_out:
-            _handed_out.pop(key, None)
-
-
-class Mutations:
-    """The changes that one optimiser makes to the same arrays again and again, noted by one assignment a step.
-
-    All its arrays share a `Change`. They are entered anew where somebody else changed an array, handed one out, or gave it
-    to a Tensor, since their last step.
-    """
-
-    __slots__ = ("_arrays", "_at", "_change")
-
-    def __init__(self) -> None:
-        self._arrays: tuple[Any, ...] = ()
-        self._at = -1
-        self._change = Change(0, None)
-
-    def __reduce__(self) -> Any:
-        return Mutations, ()
-
-    def over(self, arrays: tuple[Any, ...]) -> Mutations:
-        """These changes, now of `arrays`."""
-        if len(arrays) != len(self._arrays) or any(map(operator.is_not, arrays, self._arrays)):
-            self._arrays, self._at = arrays, -1
-        return self
-
-    def note(self) -> None:
-        """Note that the arrays are changed now, by the user's current line."""
-        global _last_change
-        if self._at != _entries:
-            self._change = Change(0, None)  # others may still hold the old one
-            _enter(self._arrays, self._change)
-            self._at = _entries
-        _last_change = self._change.index = next_index()
-        self._change.site = user_site()
-
-
-def _watch(owner: Any, key: int) -> weakref.ref[Any]:
-    def forget(reference: weakref.ref[Any]) -> None:
-        for table in (_mutations, _handed_out):
-            entry = table.get(key)
-            if entry is not None and entry[0] is reference:
-                del table[key]
-
-    return weakref.ref(owner, forget)
-
-
-def hand_out(array: Any) -> None:
-    """Note that the user got hold of an array that others hold too (a tape, perhaps), so may write to it unseen.
-
-    Its checksum is what tells later whether that happened. Arrays that only one Tensor holds never come here.
-    """
-    global _last_change, _entries
-    owner = owner_of(array)
-    if not isinstance(owner, numpy.ndarray) or owner.dtype.hasobject:
-        return
-    checksum = _checksum(owner)
-    known = _handed_out.get(id(owner))
-    if known is not None and known[0]() is owner:
-        if known[3] == checksum:
-            return
-        log_mutation([owner])
-    _entries += 1
-    _last_change = index = next_index()
-    _handed_out[id(owner)] = (_watch(owner, id(owner)), index, user_site(), checksum)
-
-
-def _checksum(array: Any) -> int:
-    return zlib.crc32(numpy.ascontiguousarray(array).data.cast("B")) if array.size else 0
-
-
-def _check_unchanged(node: Node, saved: tuple[Any, ...]) -> None:
-    """Raise if a value that `node` saved was changed in place after it was saved."""
-    for value in itertools.chain.from_iterable(v if isinstance(v, tuple) else (v,) for v in saved):
-        if not hasattr(value, "base"):
-            continue
-        owner = owner_of(value)
-        entry = _mutations.get(id(owner))
-        if entry is not None and entry[0]() is owner and entry[1].index > node.index:
-            raise _changed(node, value, f"was changed in place at {format_site(entry[1].site)}")
-        handed = _handed_out.get(id(owner))
-        if handed is not None and handed[0]() is owner and handed[1] > node.index and _checksum(owner) != handed[3]:
-            raise _changed(node, value, f"was written to through the raw array taken at {format_site(handed[2])}")
-
-
-def _changed(node: Node, value: Any, what: str) -> GradientError:
-    return GradientError(
-        f"backward of {node.op.name}: {value.dtype}{list(value.shape)}, which it had saved, {what}\n"
-        f"  {node.op.name} ran at {format_site(node.site)}\n"
-        f"  change a copy instead (x = x + 1 makes a new tensor), or change it after backward()"
-    )

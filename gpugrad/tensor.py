@@ -6,7 +6,7 @@ import functools
 import importlib
 import operator
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias
 
 import numpy
@@ -15,10 +15,12 @@ from numpy.typing import DTypeLike, NDArray
 from . import backend
 from . import op as _op
 from .errors import DeviceError, DTypeError, GradientError, ShapeError, describe, format_site, is_storing, user_site
+from .hooks import RemovableHandle, hook_gradient
 from .interpret import TENSORS, raw_for
 from .methods import ArrayMethods
+from .mutations import hand_out, log_mutation
 from .ops import comparison, elementwise, indexing, integers, linalg, shape, updates
-from .tape import conjugate, current_mode, hand_out, leaf, log_mutation, mode_with, walk
+from .tape import conjugate, current_mode, leaf, mode_with, walk
 
 DType: TypeAlias = numpy.dtype[Any]
 
@@ -337,6 +339,14 @@ class Tensor(ArrayMethods):
             _backward_recorded(self, cotangent, retain, create_graph)
         else:
             _backward_raw(self, cotangent, retain)
+
+    def register_hook(self, hook: Callable[[Tensor], Any]) -> RemovableHandle:
+        """Have each backward call ``hook(gradient)`` with this tensor's gradient, summed over its uses.
+
+        What the hook returns, if not None, takes the gradient's place, for `grad` and for all before it
+        (`torch.Tensor.register_hook`).
+        """
+        return hook_gradient(self, hook)
 
     # --- changing it ---
 

@@ -18,8 +18,9 @@ import numpy
 from . import backend
 from .errors import DeviceError, DTypeError, GradientError, ShapeError, describe, format_site, user_site
 from .interpret import RAW, TENSORS, push_tangents, raw_for
+from .mutations import next_index
 from .op import apply, registry
-from .tape import Node, conjugate, current_mode, leaf, mode_with, next_index, walk
+from .tape import Node, conjugate, current_mode, leaf, mode_with, walk
 from .tensor import Tensor, wrap
 from .tree import flatten
 

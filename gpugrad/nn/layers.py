@@ -1,95 +1,21 @@
-"""Layers: linear, bilinear, embedding, containers."""
+"""Layers: linear, bilinear, embedding."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import Any
 
 from ..creation import empty, full
-from ..errors import DTypeError, ShapeError
+from ..errors import ShapeError
 from ..ops import linalg
 from ..ops.axes import axis_of
 from ..ops.embedding import embedding
 from ..ops.piecewise import prelu
 from ..ops.products import bilinear
-from ..tape import current_mode, no_grad
+from ..tape import no_grad
 from ..tensor import Tensor, asarray
 from . import init
 from .module import Module, Parameter
-from .of_functions import ReLU, Sigmoid, Tanh
-
-
-class Sequential(Module):
-    """Modules one after another; each gets the output of the one before.
-
-    Examples
-    --------
-    >>> import gpugrad as gg
-    >>> from gpugrad import nn
-    >>> net = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
-    >>> net(gg.zeros((5, 4))).shape
-    (5, 2)
-    >>> list(net.state_dict())
-    ['0.weight', '0.bias', '2.weight', '2.bias']
-    """
-
-    fuse = True
-    """Whether neighbouring Linear, ReLU, Tanh and Sigmoid modules run as one op; set to False to see each on the tape."""
-
-    def __init__(self, *modules: Module) -> None:
-        for i, module in enumerate(modules):
-            if not isinstance(module, Module):
-                name = getattr(module, "__name__", module)
-                raise DTypeError(f"Sequential takes modules; layer {i} is {name}: use its module, as nn.ReLU() for relu")
-            setattr(self, str(i), module)
-        self._layers = modules
-        self._plan = _runs(modules)
-
-    def forward(self, x: Any) -> Any:
-        """Run the modules in order."""
-        if not self.fuse or current_mode().apart:
-            for layer in self._layers:
-                x = layer(x)
-            return x
-        for module, linears, activations in self._plan:
-            if module is not None:
-                x = module(x)
-            else:
-                arrays = [x]
-                for linear in linears:
-                    arrays += (linear.weight, linear.bias)
-                x = linalg.linear_layers(arrays, activations)
-        return x
-
-    def __len__(self) -> int:
-        return len(self._layers)
-
-    def __getitem__(self, index: int) -> Module:
-        return self._layers[index]
-
-    def __iter__(self) -> Iterator[Module]:
-        return iter(self._layers)
-
-
-def _runs(modules: tuple[Module, ...]) -> list[tuple[Module | None, list[Any], tuple[str | None, ...]]]:
-    """The modules one by one, but each run of Linears and their activations together."""
-    plan: list[tuple[Module | None, list[Any], tuple[str | None, ...]]] = []
-    names: dict[type[Module], str] = {ReLU: "relu", Tanh: "tanh", Sigmoid: "sigmoid"}
-    for module in modules:
-        name = names.get(type(module))
-        in_run = bool(plan) and plan[-1][0] is None
-        if type(module) is Linear:
-            if not in_run:
-                plan.append((None, [], ()))
-            _, linears, activations = plan[-1]
-            plan[-1] = (None, [*linears, module], (*activations, None))
-        elif name is not None and in_run and plan[-1][2][-1] is None:
-            _, linears, activations = plan[-1]
-            plan[-1] = (None, linears, (*activations[:-1], name))
-        else:
-            plan.append((module, [], ()))
-    return plan
 
 
 class Linear(Module):

@@ -9,8 +9,9 @@ import numpy
 
 from .. import backend
 from ..errors import CheckpointError, DTypeError, GradientError, describe
+from ..mutations import Mutations
 from ..op import apply_update, registry
-from ..tape import Mutations, enable_grad, no_grad
+from ..tape import enable_grad, no_grad
 from ..tensor import Tensor, asarray, tensor, wrap
 
 __all__ = ["SGD", "Adam", "AdamW", "Optimizer"]

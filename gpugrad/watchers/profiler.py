@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 import numpy
 
 from ..errors import Site, format_site, short_site, user_site
-from ..tape import Node, owner_of
+from ..mutations import owner_of
+from ..tape import Node
 from .watcher import Watcher, arrays_in, library_of
 
 __all__ = ["Profile", "Row"]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import functools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import ModuleType
 from typing import Any, TypeVar
@@ -33,8 +34,34 @@ class Watcher:
         """Run ``push(F, node, tangents)``, which gives the tangent of a node's result."""
         return push(F, node, tangents)
 
+    @staticmethod
+    def rules(F: Any, watchers: Sequence[Watcher]) -> Any:
+        """The interpreter for a walk, through some watchers."""
+        return _WatchedRules(F, watchers)
+
     def walked(self, found: Mapping[Node, Any]) -> None:
         """A walk is over, and found these cotangents of leaves."""
+
+
+class _WatchedRules:
+    """An interpreter that lets watchers see each rule run."""
+
+    raw = False  # so that the walk calls `pull`
+
+    def __init__(self, F: Any, watchers: Sequence[Watcher]) -> None:
+        self._F, self._watchers = F, watchers
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._F, name)
+
+    def pull(self, node: Node, pullback: Any, t: Any, saved: tuple[Any, ...]) -> tuple[Any, ...]:
+        """The cotangents of a node's inputs."""
+        F = self._F.beside(t) if self._F.raw and backend.libraries else self._F
+        rule = functools.partial(pullback.call, F) if F.raw else functools.partial(F.pull, node, pullback)
+        for watcher in self._watchers:
+            rule = functools.partial(watcher.backward, node, rule)
+        grads: tuple[Any, ...] = rule(t, saved)
+        return grads
 
 
 @contextmanager
