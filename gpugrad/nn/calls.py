@@ -58,70 +58,67 @@ class _Crossing:
 
     def __init__(self, module: Module) -> None:
         self.module = module
+        self.inputs, self.outputs = _Places([], 0), _Places([], 0)
         self.grad_output: tuple[Any, ...] = ()
-        self.size = 0
-        self.places: list[int] = []
 
     def enter(self, args: tuple[Any, ...]) -> Any:
         """The arguments, passed on by `_Entrance` where they need gradients."""
-        leaves, rebuild = flatten(args)
-        self.size, self.places = len(leaves), _passed(_Entrance, self, leaves)
-        return rebuild(leaves)
+        args, self.inputs = _passed(_Entrance, self, args)
+        return args
 
     def leave(self, output: Any) -> Any:
         """The output, passed on by `_Exit`."""
-        leaves, rebuild = flatten(output)
-        size = len(leaves)
-        places = _passed(_Exit, self, leaves)
-        self.spread = lambda grads: _spread(grads, places, size)
-        return rebuild(leaves)
+        output, self.outputs = _passed(_Exit, self, output)
+        return output
 
     def begin(self, grads: tuple[Any, ...]) -> tuple[Any, ...]:
         """Gradients of the outputs after the hooks before a backward."""
         for hook in _hooks(self.module, "before backward"):
-            grads = self._changed(hook, hook.function(self.module, self.spread(grads)), self.spread, grads)
-        self.grad_output = self.spread(grads)
-        if not self.places:  # nothing before this module waits for a gradient
-            for hook in _hooks(self.module, "backward"):
-                hook.function(self.module, (None,) * self.size, self.grad_output)
+            grads = self.outputs.changed(grads, hook, hook.function(self.module, self.outputs.spread(grads)))
+        self.grad_output = self.outputs.spread(grads)
+        if not self.inputs.numbers:  # nothing before this module waits for a gradient
+            self.end(())
         return grads
 
     def end(self, grads: tuple[Any, ...]) -> tuple[Any, ...]:
         """Gradients of the inputs after the hooks after a backward."""
-
-        def spread(grads: tuple[Any, ...]) -> tuple[Any, ...]:
-            return _spread(grads, self.places, self.size)
-
         for hook in _hooks(self.module, "backward"):
-            grads = self._changed(hook, hook.function(self.module, spread(grads), self.grad_output), spread, grads)
+            grads = self.inputs.changed(grads, hook, hook.function(self.module, self.inputs.spread(grads), self.grad_output))
         return grads
 
-    @staticmethod
-    def _changed(hook: Hook, returned: Any, spread: Callable[..., Any], grads: tuple[Any, ...]) -> tuple[Any, ...]:
-        """What takes the place of gradients: what a hook returned, less the places that have none."""
+
+class _Places(NamedTuple):
+    """Which of several values get gradients."""
+
+    numbers: list[int]
+    size: int
+
+    def spread(self, grads: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Gradients at their places among all values, with None elsewhere: as a hook sees them."""
+        found = dict(zip(self.numbers, grads, strict=True))
+        return tuple(found.get(i) for i in range(self.size))
+
+    def changed(self, grads: tuple[Any, ...], hook: Hook, returned: Any) -> tuple[Any, ...]:
+        """Gradients, or what a hook returned in their place."""
         if returned is None:
             return grads
         returned = returned if isinstance(returned, tuple) else (returned,)
-        before = spread(grads)
-        if len(returned) != len(before):
-            name = getattr(hook.function, "__qualname__", hook.function)
-            raise GradientError(f"the backward hook {name} returned {len(returned)} gradient(s) in place of {len(before)}")
-        return tuple(new for new, old in zip(returned, before, strict=True) if old is not None)
+        name = getattr(hook.function, "__qualname__", hook.function)
+        if len(returned) != self.size:
+            raise GradientError(f"the backward hook {name} returned {len(returned)} gradient(s) in place of {self.size}")
+        if any(g is not None and i not in self.numbers for i, g in enumerate(returned)):
+            raise GradientError(f"the backward hook {name} returned a gradient for what gets none; return None there")
+        return tuple(returned[i] for i in self.numbers)
 
 
-def _passed(function: type[Function], crossing: _Crossing, leaves: list[Any]) -> list[int]:
-    """Send those of some values that need gradients through a function, in place; their positions."""
-    places = [i for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor) and leaf._node is not None]
-    if places:
-        for i, passed in zip(places, function.apply(crossing, *[leaves[i] for i in places]), strict=True):
+def _passed(function: type[Function], crossing: _Crossing, values: Any) -> tuple[Any, _Places]:
+    """Values, nested as they are, of which those that need gradients went through a function."""
+    leaves, rebuild = flatten(values)
+    numbers = [i for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor) and leaf._node is not None]
+    if numbers:
+        for i, passed in zip(numbers, function.apply(crossing, *[leaves[i] for i in numbers]), strict=True):
             leaves[i] = passed
-    return places
-
-
-def _spread(grads: tuple[Any, ...], places: list[int], size: int) -> tuple[Any, ...]:
-    """Gradients at their places among all values, with None elsewhere."""
-    found = dict(zip(places, grads, strict=True))
-    return tuple(found.get(i) for i in range(size))
+    return rebuild(leaves), _Places(numbers, len(leaves))
 
 
 class _Entrance(Function):

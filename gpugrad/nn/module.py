@@ -493,12 +493,22 @@ class Module:
                 problems.append(f"shape: {name} is {target.shape}, the state has {value.shape}")
             elif not numpy.can_cast(value.dtype, target.dtype, "same_kind"):
                 problems.append(f"dtype: {name} is {target.dtype}, the state has {value.dtype}")
+        problems += _split_ties(own, values)
         if problems:
             raise CheckpointError(f"the state does not fit {type(self).__name__}; nothing was loaded\n  " + "\n  ".join(problems))
         with no_grad():
             for name, value in values.items():
                 assign_(own[name], value.to(own[name].device))
         return IncompatibleKeys(missing, unexpected)
+
+
+def _split_ties(own: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> Iterator[str]:
+    """Tensors that have several names in a module, and different values under them in a state."""
+    first: dict[int, str] = {}
+    for name, value in values.items():
+        other = first.setdefault(id(own[name]._array), name)
+        if other != name and not numpy.array_equal(values[other].numpy(), value.numpy(), equal_nan=True):
+            yield f"tied: {other} and {name} are one tensor here, two in the state"
 
 
 def _here() -> str:
