@@ -404,6 +404,7 @@ def test_hooks_with_keywords_and_with_several_inputs_and_outputs() -> None:
     model.register_full_backward_hook(lambda m, into, out: log.append((into, out)))
     a, b = gg.tensor(1.0, requires_grad=True), gg.tensor(2.0, requires_grad=True)
     out = model((a, b), 3.0)
+    assert list(out) == ["sum", "first", "none"]
     assert out["sum"].item() == 17
     (out["sum"] * 2 + out["first"]).backward()
     assert log[0] == {"shift": 10.0}
@@ -416,6 +417,12 @@ def test_hooks_with_keywords_and_with_several_inputs_and_outputs() -> None:
     model.register_full_backward_hook(lambda m, into, out: into[:2])
     with pytest.raises(gg.GradientError, match=r"returned 2 gradient\(s\) in place of 3"):
         model((a, b), 3.0)["sum"].backward()
+    log.clear()
+    bilinear = nn.Bilinear(1, 1, 1)
+    bilinear.forward = lambda x, mask, y: (nn.Bilinear.forward(bilinear, x, y), None)
+    bilinear.register_full_backward_hook(lambda m, into, out: log.append((len(into), into[1], out[1])))
+    bilinear(a.reshape(1), None, b.reshape(1))[0].backward()
+    assert log == [(3, None, None)]
     layer = nn.Linear(1, 1)
     layer.register_full_backward_hook(lambda m, into, out: out)
     with pytest.raises(gg.GradientError, match="returned a gradient for what gets none"):
@@ -543,6 +550,9 @@ def test_moves_keep_gradients_hooks_and_what_optimisers_hold() -> None:
     nodes = [p._node for p in held]
     assert [p._node for p in model.cpu().parameters()] == nodes  # nothing moved: nothing changed
     handle.remove()
+    count = len(calls)
+    model(gg.tensor(real(4, 3).astype("float32"))).sum().backward()
+    assert len(calls) == count
     model.zero_grad(set_to_none=False)
     assert {p.grad.numpy().any() for p in held} == {np.False_}
     model.zero_grad()

@@ -111,14 +111,21 @@ class _Places(NamedTuple):
         return tuple(returned[i] for i in self.numbers)
 
 
+_NOTHING = object()
+
+
 def _passed(function: type[Function], crossing: _Crossing, values: Any) -> tuple[Any, _Places]:
     """Values, nested as they are, of which those that need gradients went through a function."""
-    leaves, rebuild = flatten(values)
+    several = values if isinstance(values, tuple) else (values,)
+    leaves, rebuild = flatten([_NOTHING if value is None else value for value in several])  # None has its place too
     numbers = [i for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor) and leaf._node is not None]
     if numbers:
         for i, passed in zip(numbers, function.apply(crossing, *[leaves[i] for i in numbers]), strict=True):
             leaves[i] = passed
-    return rebuild(leaves), _Places(numbers, len(leaves))
+    several = tuple(None if value is _NOTHING else value for value in rebuild(leaves))
+    if not isinstance(values, tuple):
+        return several[0], _Places(numbers, len(leaves))
+    return type(values)(*several) if hasattr(values, "_fields") else several, _Places(numbers, len(leaves))
 
 
 class _Entrance(Function):

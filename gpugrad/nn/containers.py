@@ -38,9 +38,6 @@ class _Holder(Module):
     def __len__(self) -> int:
         return len(self._held)
 
-    def __bool__(self) -> bool:
-        return True  # a module, also where it is empty
-
 
 class _Parameters(_Holder):
     """What lists and dicts of parameters share."""
