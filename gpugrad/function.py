@@ -51,6 +51,7 @@ class _FunctionOp:
 
     def __init__(self, cls: type[Function]) -> None:
         self.cls, self.name = cls, cls.__name__
+        self.push = getattr(cls, "_push", None)
 
 
 class Function:

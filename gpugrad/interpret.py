@@ -167,6 +167,8 @@ def _push(F: Any, node: Node, tangents: list[Any]) -> Any:
         raise freed(node)
     if op.kind == "pick":
         return tangents[0].items[node.saved[0]]
+    if op.kind == "function" and getattr(op, "push", None) is not None:
+        return op.push(node, tangents)  # type: ignore[attr-defined]
     if op.jvp is None and (op.kind not in ("elementwise", "linear", "multilinear") or op.variadic):
         return _push_transposed(F, node, tangents)
     saved = node.saved if F.raw else TENSORS.restore(node, node.saved)

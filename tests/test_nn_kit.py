@@ -393,6 +393,21 @@ def test_a_module_with_hooks_is_not_fused_until_they_are_gone() -> None:
     assert ops() == alone == ["linear_layers"]
 
 
+def test_backward_hooks_are_called_by_backwards_alone_and_once_in_the_second_order() -> None:
+    model, log = mlp().double(), []
+    x, v = real(2, 3), real(2, 3)
+    expected = gg.jvp(model, (x,), (v,)), gg.hessian(lambda x: gg.tanh(model(x)).sum())(x)
+    model[1].register_full_backward_hook(lambda m, into, out: log.append("end"))
+    model[1].register_full_backward_pre_hook(lambda m, out: log.append("begin"))
+    for got, want in zip(gg.jvp(model, (x,), (v,)), expected[0], strict=True):
+        np.testing.assert_allclose(got, want)
+    assert log == []
+    np.testing.assert_allclose(gg.hessian(lambda x: gg.tanh(model(x)).sum())(x), expected[1])
+    assert log == ["begin", "end"]
+    gg.checkpoint(model, gg.tensor(x, requires_grad=True)).sum().backward()
+    assert log == ["begin", "end"] * 2
+
+
 def test_hooks_with_keywords_and_with_several_inputs_and_outputs() -> None:
     class Pair(nn.Module):
         def forward(self, x: Any, scale: Any = 1.0, *, shift: Any = 0.0) -> Any:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import GpugradError, GradientError, describe
 from ..function import Context, Function
-from ..tape import current_mode
+from ..parts import Parts
+from ..tape import Node, current_mode
 from ..tensor import Tensor
 from ..tree import flatten
 
@@ -59,7 +60,7 @@ class _Crossing:
     def __init__(self, module: Module) -> None:
         self.module = module
         self.inputs, self.outputs = _Places([], 0), _Places([], 0)
-        self.grad_output: tuple[Any, ...] = ()
+        self.grad_output: tuple[Any, ...] | None = None
 
     def enter(self, args: tuple[Any, ...]) -> Any:
         """The arguments, passed on by `_Entrance` where they need gradients."""
@@ -82,8 +83,11 @@ class _Crossing:
 
     def end(self, grads: tuple[Any, ...]) -> tuple[Any, ...]:
         """Gradients of the inputs after the hooks after a backward."""
+        if self.grad_output is None:  # a second backward came to the inputs, and not by way of the outputs
+            return grads
         for hook in _hooks(self.module, "backward"):
             grads = self.inputs.changed(grads, hook, hook.function(self.module, self.inputs.spread(grads), self.grad_output))
+        self.grad_output = None
         return grads
 
 
@@ -141,6 +145,11 @@ class _Entrance(Function):
     def backward(ctx: Context, *grads: Tensor) -> tuple[Any, ...]:
         """Call the hooks, on copies: a gradient may be on its way to others too."""
         return None, *ctx.done(tuple(g.clone() for g in grads))  # type: ignore[attr-defined]
+
+    @staticmethod
+    def _push(node: Node, tangents: list[Any]) -> Parts:
+        """In forward mode, tangents go through: hooks see gradients only."""
+        return Parts(tuple(tangents[1:]), node.shape, node.dtype)
 
 
 class _Exit(_Entrance):
