@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cupy_standin
 import numpy as np
 import pytest
 
@@ -573,6 +574,26 @@ def test_moves_keep_gradients_hooks_and_what_optimisers_hold() -> None:
     model.zero_grad()
     assert {p.grad for p in held} == {None}
     assert not any(p.requires_grad for p in model.requires_grad_(False).parameters())
+
+
+def test_hooks_and_summaries_on_a_gpu() -> None:
+    """With several, and the module's not the current one."""
+    with cupy_standin.installed(devices=2):
+        x, found = real(4, 3), []
+        for device in ("cpu", "cuda:1"):
+            model, log = mlp().double(), []
+            model[0].weight.register_hook(lambda g, log=log: log.append((g.device, g.cpu().numpy())))
+            model[0].bias.register_hook(lambda g: g * 2)
+            model[1].register_full_backward_hook(lambda m, into, out, log=log: log.append((out[0].device, into[0].cpu().numpy())))
+            model.to(device)
+            assert "(4, 2)" in model.summary((4, 3))
+            out = model(gg.tensor(x, device=device))
+            out.register_hook(lambda g: g * 3)
+            gg.nn.functional.binary_cross_entropy(gg.sigmoid(out * 1000), out.detach() * 0, reduction="sum").backward()
+            found.append((log, [p.grad.cpu().numpy() for p in model.parameters()]))
+            assert {where for where, _ in log} == {device}
+        for a, b in zip(*[[array for _, array in log] + grads for log, grads in found], strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-12)
 
 
 def called(module: Any, args: Any, output: Any) -> Any:
