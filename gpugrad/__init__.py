@@ -141,7 +141,6 @@ from .ops.elementwise import arctan as arctan
 from .ops.elementwise import arctan2 as arctan2
 from .ops.elementwise import arctanh as arctanh
 from .ops.elementwise import cbrt as cbrt
-from .ops.elementwise import ceil as ceil
 from .ops.elementwise import clip as clip
 from .ops.elementwise import cos as cos
 from .ops.elementwise import cosh as cosh
@@ -149,7 +148,6 @@ from .ops.elementwise import divide as divide
 from .ops.elementwise import exp as exp
 from .ops.elementwise import exp2 as exp2
 from .ops.elementwise import expm1 as expm1
-from .ops.elementwise import floor as floor
 from .ops.elementwise import floor_divide as floor_divide
 from .ops.elementwise import log as log
 from .ops.elementwise import log1p as log1p
@@ -164,7 +162,6 @@ from .ops.elementwise import positive as positive
 from .ops.elementwise import power as power
 from .ops.elementwise import reciprocal as reciprocal
 from .ops.elementwise import remainder as remainder
-from .ops.elementwise import rint as rint
 from .ops.elementwise import rsqrt as rsqrt
 from .ops.elementwise import sign as sign
 from .ops.elementwise import sin as sin
@@ -174,17 +171,18 @@ from .ops.elementwise import square as square
 from .ops.elementwise import subtract as subtract
 from .ops.elementwise import tan as tan
 from .ops.elementwise import tanh as tanh
-from .ops.elementwise import trunc as trunc
 from .ops.elementwise import where as where
 from .ops.floating import allclose as allclose
 from .ops.floating import around as around
 from .ops.floating import array_equal as array_equal
+from .ops.floating import ceil as ceil
 from .ops.floating import copysign as copysign
 from .ops.floating import deg2rad as deg2rad
 from .ops.floating import degrees as degrees
 from .ops.floating import fabs as fabs
 from .ops.floating import fix as fix
 from .ops.floating import float_power as float_power
+from .ops.floating import floor as floor
 from .ops.floating import fmax as fmax
 from .ops.floating import fmin as fmin
 from .ops.floating import fmod as fmod
@@ -198,10 +196,12 @@ from .ops.floating import nan_to_num as nan_to_num
 from .ops.floating import nextafter as nextafter
 from .ops.floating import rad2deg as rad2deg
 from .ops.floating import radians as radians
+from .ops.floating import rint as rint
 from .ops.floating import round as round
 from .ops.floating import signbit as signbit
 from .ops.floating import sinc as sinc
 from .ops.floating import spacing as spacing
+from .ops.floating import trunc as trunc
 from .ops.gamma import bessel_i as bessel_i
 from .ops.gamma import digamma as digamma
 from .ops.gamma import erfinv as erfinv

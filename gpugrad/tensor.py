@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import functools
-import importlib
-import operator
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias
 
 import numpy
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import DTypeLike
 
 from . import backend
 from . import op as _op
-from .errors import DeviceError, DTypeError, GradientError, ShapeError, describe, format_site, is_storing, user_site
+from .errors import DTypeError, GradientError, ShapeError, describe, format_site, user_site
+from .exports import Exports
 from .hooks import RemovableHandle, hook_gradient
 from .interpret import TENSORS, raw_for
 from .methods import ArrayMethods
@@ -27,7 +26,7 @@ DType: TypeAlias = numpy.dtype[Any]
 __all__ = ["Tensor", "asarray", "tensor"]
 
 
-class Tensor(ArrayMethods):
+class Tensor(ArrayMethods, Exports):
     """A NumPy or CuPy array that remembers how it was computed.
 
     Tensors are made by `tensor`, `asarray` and by computing. Operators and methods are NumPy's: shapes broadcast, dtypes
@@ -187,71 +186,7 @@ class Tensor(ArrayMethods):
     def __hash__(self) -> int:
         return id(self)
 
-    # --- out of it ---
-
-    def item(self) -> Any:
-        """The only element, as a Python number."""
-        if self.size != 1:
-            raise ShapeError(f"item() takes a tensor with one element, got {describe(self)}\n  at {format_site(user_site())}")
-        return self._array.item()
-
-    def numpy(self) -> NDArray[Any]:
-        """The values as a NumPy array, without the gradient: shares memory on the CPU, copies from a GPU."""
-        array = self.data
-        return backend.to_device(array, "cpu")
-
-    def tolist(self) -> Any:
-        """The values as nested lists of Python numbers."""
-        return self._array.tolist()
-
-    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
-        self._refuse_export("a NumPy array")
-        if self.device != "cpu":
-            raise DeviceError(
-                f"turning {describe(self)} into a NumPy array would copy it from the GPU unseen\n"
-                f"  use .numpy() or .cpu() where that is meant\n  at {format_site(user_site())}"
-            )
-        return numpy.array(self.data, dtype=dtype, copy=copy)
-
-    def _refuse_export(
-        self, what: str, hint: str = "use .numpy() or .detach() where that is meant, or a gpugrad function"
-    ) -> None:
-        if self._node is not None and current_mode().grad:
-            raise GradientError(
-                f"turning {describe(self)} into {what} would drop its gradient\n  {hint}\n  at {format_site(user_site())}"
-            )
-
-    @property
-    def __cuda_array_interface__(self) -> dict[str, Any]:
-        """Where the elements are on the GPU, for libraries that share memory by it; missing on the CPU."""
-        if self.device == "cpu":
-            raise AttributeError("a tensor on the CPU has no __cuda_array_interface__")
-        self._refuse_export("an array of another library")
-        shared: dict[str, Any] = self.data.__cuda_array_interface__
-        return shared
-
-    def _refuse_store(self) -> None:
-        """An error under ``a[i] = t``, where NumPy asks for the number."""
-        if self._node is not None and is_storing(3):
-            self._refuse_export("an element of an array", "assign to gpugrad.numpy.zeros or np.zeros_like(t), or store float(t)")
-
-    def __bool__(self) -> bool:
-        return bool(self._array)
-
-    def __int__(self) -> int:
-        self._refuse_store()
-        return int(self.item())
-
-    def __float__(self) -> float:
-        self._refuse_store()
-        return float(self.item())
-
-    def __index__(self) -> int:
-        return operator.index(self._array if self._array.__class__ is numpy.ndarray else self._array.item())
-
-    def __complex__(self) -> complex:
-        self._refuse_store()
-        return complex(self.item())
+    # --- copies ---
 
     def __reduce__(self) -> Any:
         return _rebuilt, (type(self), backend.to_device(self.detach()._array, "cpu"), self.device, self._node is not None)
@@ -277,33 +212,6 @@ class Tensor(ArrayMethods):
         if device is not None and backend.resolve_device(device) != self.device:
             result = shape.to_device(result, device)
         return result if dtype is None or numpy.dtype(dtype) == self.dtype else result.astype(dtype)
-
-    def to_device(self, device: str, /, *, stream: Any = None) -> Tensor:
-        """On another device: the array API's spelling of `to`. Streams are chosen by CuPy's own context."""
-        if stream is not None:
-            raise ValueError("to_device: stream must be None; choose one with cupy.cuda.Stream as a context")
-        return self.to(device)
-
-    def __dlpack__(
-        self,
-        *,
-        stream: Any = None,
-        max_version: tuple[int, int] | None = None,
-        dl_device: tuple[Any, int] | None = None,
-        copy: bool | None = None,
-    ) -> Any:
-        self._refuse_export("DLPack")
-        options = {"stream": stream, "max_version": max_version, "dl_device": dl_device, "copy": copy}
-        return self.data.__dlpack__(**{name: value for name, value in options.items() if value is not None})
-
-    def __array_namespace__(self, *, api_version: str | None = None) -> Any:
-        """The array API's functions for it: `gpugrad.numpy`."""
-        if api_version not in (None, "2021.12", "2022.12", "2023.12", "2024.12"):
-            raise ValueError(f"__array_namespace__: version {api_version!r} of the array API is unknown, 2024.12 is the latest")
-        return importlib.import_module(f"{__package__}.numpy")
-
-    def __dlpack_device__(self) -> tuple[int, int]:
-        return self._array.__dlpack_device__()
 
     def cpu(self) -> Tensor:
         """On the CPU."""

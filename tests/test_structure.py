@@ -31,6 +31,7 @@ LAYERS = [
     "interpret",
     "hooks",
     "methods",
+    "exports",
     "tensor",
     "tree",
     "creation",

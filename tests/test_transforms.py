@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import namedtuple
 from collections.abc import Callable
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 import gpugrad as gg
+from gpugrad.errors import GradientError
 
 
 def cubes(x: Any) -> Any:
@@ -411,3 +413,26 @@ def test_hessian_vector_products_of_an_mlp(problem: Any) -> None:
     for product_ in (forward_over_reverse, reverse_over_reverse, reverse_over_forward):
         np.testing.assert_allclose(flat(product_), hessian @ flat(direction), rtol=1e-10, atol=1e-13)
         np.testing.assert_allclose(flat(product_), sum(numeric), rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("f", [math.sin, lambda x: float(x) * 2.0, lambda x: complex(x).real])
+def test_a_number_in_place_of_a_traced_tensor_is_refused(f: Callable[[Any], Any]) -> None:
+    with pytest.raises(GradientError, match=r"into a number would drop its gradient(.|\n)*t\.item\(\)"):
+        gg.grad(f)(1.0)
+    with pytest.raises(GradientError, match="would drop its gradient"):
+        gg.jvp(f, (1.0,), (1.0,))
+
+
+def test_numbers_that_are_asked_for_may_be_taken() -> None:
+    seen = []
+
+    def f(x: Any) -> Any:
+        seen.append((x.item(), float(x.detach()), f"{x:.1f}", bool(x > 0), int(np.asarray(3))))
+        return x * x
+
+    assert gg.grad(f)(3.0) == 6.0
+    assert seen == [(3.0, 3.0, "3.0", True, 3)]
+    x = gg.tensor(2.0, requires_grad=True)
+    loss = x * x
+    assert float(loss) == 4.0
+    loss.backward()

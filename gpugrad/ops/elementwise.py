@@ -549,47 +549,12 @@ def sign(x: ArrayLike) -> Any:
     """
 
 
-@elementwise(ufunc="floor", samples=unary())
-def floor(x: ArrayLike) -> Any:
-    """Largest integer not above (`numpy.floor`); its gradient is 0.
-
-    >>> import gpugrad as gg
-    >>> gg.floor([-1.5, 1.5])
-    tensor([-2.,  1.])
-    """
+def flat(F: Any, t: Any) -> Any:
+    """The rule of steps: they do not rise but where they jump."""
+    return F.zeros_of(t)
 
 
-@elementwise(ufunc="ceil", samples=unary())
-def ceil(x: ArrayLike) -> Any:
-    """Smallest integer not below (`numpy.ceil`); its gradient is 0.
-
-    >>> import gpugrad as gg
-    >>> gg.ceil([-1.5, 1.5])
-    tensor([-1.,  2.])
-    """
-
-
-@elementwise(ufunc="rint", samples=unary())
-def rint(x: ArrayLike) -> Any:
-    """Nearest integer, halves to even (`numpy.rint`); its gradient is 0.
-
-    >>> import gpugrad as gg
-    >>> gg.rint([0.5, 1.5])
-    tensor([0., 2.])
-    """
-
-
-@elementwise(ufunc="trunc", samples=unary())
-def trunc(x: ArrayLike) -> Any:
-    """Integer part, towards zero (`numpy.trunc`); its gradient is 0.
-
-    >>> import gpugrad as gg
-    >>> gg.trunc([-1.5, 1.5])
-    tensor([-1.,  1.])
-    """
-
-
-@elementwise(ufunc="floor_divide", samples=binary(0.5, 3))
+@elementwise(ufunc="floor_divide", d=(flat, flat), samples=binary(0.5, 3))
 def floor_divide(x: ArrayLike, y: ArrayLike) -> Any:
     """``x // y``: the quotient, rounded down (`numpy.floor_divide`); its gradient is 0.
 

@@ -9,7 +9,7 @@ import numpy
 
 from ..op import ArrayLike, elementwise, elementwise_function, primitive
 from . import elementwise as basic
-from .elementwise import _power_x, _power_y
+from .elementwise import _power_x, _power_y, flat
 from .samples import array, binary, calls, distinct, unary
 
 
@@ -108,8 +108,8 @@ def float_power(x: ArrayLike, y: ArrayLike) -> Any:
 @elementwise(
     ufunc="heaviside",
     cuda="{x} > 0 ? 1 : {x} == 0 ? {y} : 0",
-    d=(None, lambda F, t, x: t * (x == 0)),
-    samples=calls(lambda rng: ((numpy.array([-1.0, 0.0, 2.0]), array(rng, 3)), {})),
+    d=(flat, lambda F, t, x: t * (x == 0)),
+    samples=calls(lambda rng: ((numpy.array([-1, 0, 2]), array(rng, 3)), {}), lambda rng: ((array(rng, 3), array(rng, 3)), {})),
 )
 def heaviside(x: ArrayLike, y: ArrayLike) -> Any:
     """0 below zero, `y` at zero, 1 above, elementwise (`numpy.heaviside`); flat in `x`.
@@ -263,7 +263,47 @@ def sinc(xp: Any, x: ArrayLike) -> Any:
     return xp.sinc(xp.asarray(x))
 
 
-@elementwise_function(samples=calls(lambda rng: ((array(rng, 3, 4),), {}), lambda rng: ((array(rng, 4), 1), {})))
+@elementwise(ufunc="floor", d=(flat,), samples=unary())
+def floor(x: ArrayLike) -> Any:
+    """Largest integer not above (`numpy.floor`); its gradient is 0.
+
+    >>> import gpugrad as gg
+    >>> gg.floor([-1.5, 1.5])
+    tensor([-2.,  1.])
+    """
+
+
+@elementwise(ufunc="ceil", d=(flat,), samples=unary())
+def ceil(x: ArrayLike) -> Any:
+    """Smallest integer not below (`numpy.ceil`); its gradient is 0.
+
+    >>> import gpugrad as gg
+    >>> gg.ceil([-1.5, 1.5])
+    tensor([-1.,  2.])
+    """
+
+
+@elementwise(ufunc="rint", d=(flat,), samples=unary())
+def rint(x: ArrayLike) -> Any:
+    """Nearest integer, halves to even (`numpy.rint`); its gradient is 0.
+
+    >>> import gpugrad as gg
+    >>> gg.rint([0.5, 1.5])
+    tensor([0., 2.])
+    """
+
+
+@elementwise(ufunc="trunc", d=(flat,), samples=unary())
+def trunc(x: ArrayLike) -> Any:
+    """Integer part, towards zero (`numpy.trunc`); its gradient is 0.
+
+    >>> import gpugrad as gg
+    >>> gg.trunc([-1.5, 1.5])
+    tensor([-1.,  1.])
+    """
+
+
+@elementwise_function(d=(flat,), samples=calls(lambda rng: ((array(rng, 3, 4),), {}), lambda rng: ((array(rng, 4), 1), {})))
 def round(xp: Any, x: ArrayLike, decimals: int = 0) -> Any:
     """To a number of decimals, halves to even, elementwise (`numpy.round`); its gradient is 0.
 
@@ -277,7 +317,7 @@ def round(xp: Any, x: ArrayLike, decimals: int = 0) -> Any:
 around = round
 
 
-@elementwise_function(samples=unary())
+@elementwise_function(d=(flat,), samples=unary())
 def fix(xp: Any, x: ArrayLike) -> Any:
     """To the next integer towards zero, elementwise (`numpy.trunc`); its gradient is 0.
 
@@ -341,12 +381,14 @@ __all__ = [
     "allclose",
     "around",
     "array_equal",
+    "ceil",
     "copysign",
     "deg2rad",
     "degrees",
     "fabs",
     "fix",
     "float_power",
+    "floor",
     "fmax",
     "fmin",
     "fmod",
@@ -360,8 +402,10 @@ __all__ = [
     "nextafter",
     "rad2deg",
     "radians",
+    "rint",
     "round",
     "signbit",
     "sinc",
     "spacing",
+    "trunc",
 ]

@@ -10,7 +10,7 @@ import numpy
 from .. import backend
 from ..errors import DTypeError, format_site, user_site
 from ..op import ArrayLike, as_tensor, primitive, raw
-from . import comparison, elementwise, indexing, reduction, shape
+from . import comparison, elementwise, floating, indexing, reduction, shape
 from .axes import Axis, axes_of, axis_of, cut, kept_shape
 from .samples import array, calls, distinct
 
@@ -123,10 +123,10 @@ _STRAIGHT = {
 """Methods by which the place of quantile q among n sorted elements is ``q * (n + a) + b``."""
 
 _STEPS: dict[str, Any] = {
-    "lower": elementwise.floor,
-    "higher": elementwise.ceil,
-    "nearest": elementwise.rint,
-    "midpoint": lambda place: (elementwise.floor(place) + elementwise.ceil(place)) / 2,
+    "lower": floating.floor,
+    "higher": floating.ceil,
+    "nearest": floating.rint,
+    "midpoint": lambda place: (floating.floor(place) + floating.ceil(place)) / 2,
 }
 """Methods by which the place is a rounded one."""
 
@@ -158,7 +158,7 @@ def quantile(a: ArrayLike, q: Any, axis: Axis = None, method: str = "linear", ke
         raise ValueError("quantile: q must be in [0, 1]")
     n = x.shape[-1]
     place = _place(parts, n, method)
-    below = raw(shape.cast(elementwise.clip(elementwise.floor(raw(place)), 0, n - 1), "int64"))
+    below = raw(shape.cast(elementwise.clip(floating.floor(raw(place)), 0, n - 1), "int64"))
     above = raw(elementwise.minimum(elementwise.add(below, 1), n - 1))
     share = (place - below).astype(x.dtype)
     lower, upper = indexing.getitem(x, (Ellipsis, below)), indexing.getitem(x, (Ellipsis, above))
@@ -231,7 +231,7 @@ def nanquantile(a: ArrayLike, q: Any, axis: Axis = None, method: str = "linear",
     else:
         shift, start = _STRAIGHT[method]
         place = elementwise.minimum(elementwise.maximum(points * (count + shift) + start, 0.0), last)
-    below = shape.cast(elementwise.floor(place), "int64")
+    below = shape.cast(floating.floor(place), "int64")
     pair = [indexing.take_along_axis(x, raw(index), -1) for index in (below, elementwise.minimum(below + 1, last))]
     out = elementwise.add(pair[0], elementwise.multiply(pair[1] - pair[0], (place - below).astype(x.dtype)))
     out = elementwise.where(comparison.equal(place, below), pair[0], out)  # infinity times 0 would be nan

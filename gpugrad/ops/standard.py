@@ -157,7 +157,7 @@ def modf(x: ArrayLike) -> tuple[Any, Any]:
     >>> gg.modf([2.5, -1.5])
     (tensor([ 0.5, -0.5]), tensor([ 2., -1.]))
     """
-    whole = elementwise.trunc(x)
+    whole = floating.trunc(x)
     rest = elementwise.where(
         comparison.isinf(x), 0.0, elementwise.subtract(x, elementwise.where(comparison.isinf(x), 0.0, whole))
     )
