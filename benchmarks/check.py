@@ -21,7 +21,7 @@ UPDATES = 3
 
 # Distance to float64 that rounding alone may cause, over the norm of the whole array. In float32 a ReLU input within
 # rounding of zero can fall on the other side, which moves a gradient's norm by far more than an epsilon.
-_TOLERANCE = {"float32": 1e-3, "float64": 1e-9}
+_TOLERANCE = {"float32": 1e-3, "float64": 1e-9, "tf32": 2e-2, "bf16": 1e-1}
 
 
 def fault_in_answers(workload: Workload, problem: Problem, case: Case) -> str:
@@ -45,7 +45,7 @@ def fault_in_answers(workload: Workload, problem: Problem, case: Case) -> str:
     """
     loss, gradients = reference_gradients(workload, problem)
     their_loss, their_gradients = case.gradients()
-    tolerance = _TOLERANCE[workload.dtype]
+    tolerance = _TOLERANCE[workload.precision or workload.dtype]
     if not abs(their_loss - loss) <= tolerance * abs(loss):
         return f"loss is {their_loss:.8g}, should be {loss:.8g}"
     fault = _first_fault("gradient", their_gradients, gradients, workload.dtype, [tolerance] * len(gradients))
@@ -93,7 +93,7 @@ def _fault_in_updates(workload: Workload, problem: Problem, actual: Sequence[Arr
     # Each step rounds the parameter once, by half an epsilon at most.
     rounding = UPDATES * np.finfo(workload.dtype).eps
     tolerances = [
-        10 * _TOLERANCE[workload.dtype] + rounding * float(np.linalg.norm(start) / np.linalg.norm(step))
+        10 * _TOLERANCE[workload.precision or workload.dtype] + rounding * float(np.linalg.norm(start) / np.linalg.norm(step))
         for start, step in zip(problem.parameters, moved, strict=True)
     ]
     return _first_fault("update", their_moved, moved, "float64", tolerances)

@@ -144,17 +144,22 @@ def spread(sample: Sequence[float]) -> Spread:
     return Spread(statistics.median(sample), fifths[0], fifths[3])
 
 
-def in_process(step: Step) -> Turn:
-    """The turns of a step that runs here."""
-    return functools.partial(time_turn, step)
+def _nothing() -> None:
+    pass
 
 
-def time_turn(step: Step, count: int) -> float:
+def in_process(step: Step, synchronize: Step = _nothing) -> Turn:
+    """The turns of a step that runs here; `synchronize` waits for a device that steps only give work to."""
+    return functools.partial(time_turn, step, synchronize=synchronize)
+
+
+def time_turn(step: Step, count: int, synchronize: Step = _nothing) -> float:
     """Seconds for `count` steps."""
     clock = time.perf_counter
     start = clock()
     for _ in range(count):
         step()
+    synchronize()
     return clock() - start
 
 

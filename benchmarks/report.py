@@ -15,7 +15,7 @@ from .harness import Spread
 from .runner import BASELINE, Row
 from .workloads import WORKLOADS
 
-__all__ = ["describe_device", "format_seconds", "to_markdown", "write_json"]
+__all__ = ["describe_device", "format_seconds", "line", "to_markdown", "write_json"]
 
 
 def describe_device(threads: int, cores: Sequence[int]) -> dict[str, Any]:
@@ -56,12 +56,12 @@ def to_markdown(rows: Sequence[Row], device: dict[str, Any], versions: dict[str,
         "",
         "Time as a ratio to NumPy by hand in the same round: median (p20-p80). Below 1 is faster.",
         "",
-        _line(["", "NumPy by hand", *peers, "rounds"]),
-        _line(["---"] * (len(peers) + 3)),
+        line(["", "NumPy by hand", *peers, "rounds"]),
+        line(["---"] * (len(peers) + 3)),
     ]
     for name, row in baseline.items():
         others = [cells.get((name, peer), "") for peer in peers]
-        lines.append(_line([name, _baseline_cell(row), *others, str(row.rounds)]))
+        lines.append(line([name, _baseline_cell(row), *others, str(row.rounds)]))
     lines += ["", *(f"- {name}: {WORKLOADS[name].description}" for name in baseline)]
     return "\n".join(lines + _chain_lines(rows) + _fault_lines(rows))
 
@@ -97,7 +97,8 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def _line(cells: Sequence[str]) -> str:
+def line(cells: Sequence[str]) -> str:
+    """A row of a Markdown table."""
     return f"| {' | '.join(cells)} |"
 
 

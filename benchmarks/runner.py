@@ -10,7 +10,7 @@ from . import check
 from .harness import Spread, Turn, calls_per_turn, in_process, interleave, plan_rounds, ratios, spread
 from .isolation import Isolated
 from .peers import Case, load
-from .workloads import Problem, Workload, make_problem
+from .workloads import Problem, Workload, make_problem, smaller
 
 __all__ = ["BASELINE", "Row", "load_peers", "run_workload", "run_workload_isolated"]
 
@@ -43,7 +43,14 @@ def load_peers(names: Sequence[str], threads: int, say: Callable[[str], None]) -
 
 
 def run_workload(
-    workload: Workload, peers: Mapping[str, ModuleType], budget_seconds: float, repeats: int, say: Callable[[str], None]
+    workload: Workload,
+    peers: Mapping[str, ModuleType],
+    budget_seconds: float,
+    repeats: int,
+    say: Callable[[str], None],
+    *,
+    device: str = "cpu",
+    baseline: str = BASELINE,
 ) -> list[Row]:
     """Check and time one workload in all peers, in this process.
 
@@ -59,6 +66,10 @@ def run_workload(
         The most rounds to time.
     say : callable
         Takes a line of progress.
+    device : str
+        What the peers compute on.
+    baseline : str
+        The peer whose times the others' are divided by.
 
     Returns
     -------
@@ -69,11 +80,14 @@ def run_workload(
     rows = {name: Row(workload.name, name) for name in peers}
     cases: dict[str, Case] = {}
     for name, peer in peers.items():
-        rows[name].fault, case = _build_and_check(workload, problem, peer)
+        rows[name].fault, case = _build_and_check(workload, problem, peer, device)
         if case is not None:
             cases[name] = case
-    _report_faults(workload, rows, say)
-    _time_all(workload, {name: in_process(case.step) for name, case in cases.items()}, rows, budget_seconds, repeats)
+    if device != "cpu":  # there, what is asked is only how the others do beside it
+        baseline = next((name for name in (baseline, *rows) if not rows[name].fault), baseline)
+    _report_faults(workload, rows, baseline, say)
+    turns = {name: in_process(case.step, case.synchronize) for name, case in cases.items()}
+    _time_all(workload, turns, rows, baseline, budget_seconds, repeats)
     for name, case in cases.items():
         rows[name].fault = check.fault_in_state(case.state())
     _report_states(workload, rows, cases, say)
@@ -91,30 +105,37 @@ def run_workload_isolated(
         rows[name].fault = case.fault
         if not case.fault:
             cases[name] = case
-    _report_faults(workload, rows, say)
-    _time_all(workload, {name: case.turn for name, case in cases.items()}, rows, budget_seconds, repeats)
+    _report_faults(workload, rows, BASELINE, say)
+    _time_all(workload, {name: case.turn for name, case in cases.items()}, rows, BASELINE, budget_seconds, repeats)
     for name, case in cases.items():
         rows[name].fault = case.close()
     _report_states(workload, rows, cases, say)
     return list(rows.values())
 
 
-def _build_and_check(workload: Workload, problem: Problem, peer: ModuleType) -> tuple[str, Case | None]:
+def _build_and_check(workload: Workload, problem: Problem, peer: ModuleType, device: str) -> tuple[str, Case | None]:
+    place = {} if device == "cpu" else {"device": device}
     # A peer that breaks is a result, and the others should still be measured.
     try:
-        case = peer.build(workload, problem)
-        fault = check.fault_in_answers(workload, problem, case)
+        checked, its_problem = workload, problem
+        if workload.check_scale > 1:
+            checked = smaller(workload, workload.check_scale)
+            its_problem = make_problem(checked)
+        case = peer.build(checked, its_problem, **place)
+        fault = check.fault_in_answers(checked, its_problem, case)
+        if not fault and checked is not workload:
+            case = peer.build(workload, problem, **place)
     except Exception as error:
         return f"failed: {type(error).__name__}: {error}", None
     return (f"wrong: {fault}", None) if fault else ("", case)
 
 
-def _report_faults(workload: Workload, rows: Mapping[str, Row], say: Callable[[str], None]) -> None:
+def _report_faults(workload: Workload, rows: Mapping[str, Row], baseline: str, say: Callable[[str], None]) -> None:
     for name, row in rows.items():
         if row.fault:
             say(f"{workload.name} {name}: {row.fault}; not timed")
-    if rows[BASELINE].fault:
-        raise RuntimeError(f"{workload.name}: the baseline is wrong: {rows[BASELINE].fault}")
+    if rows[baseline].fault:
+        raise RuntimeError(f"{workload.name}: the baseline is wrong: {rows[baseline].fault}")
 
 
 def _report_states(workload: Workload, rows: Mapping[str, Row], timed: Iterable[str], say: Callable[[str], None]) -> None:
@@ -124,7 +145,7 @@ def _report_states(workload: Workload, rows: Mapping[str, Row], timed: Iterable[
 
 
 def _time_all(
-    workload: Workload, turns: Mapping[str, Turn], rows: Mapping[str, Row], budget_seconds: float, repeats: int
+    workload: Workload, turns: Mapping[str, Turn], rows: Mapping[str, Row], baseline: str, budget_seconds: float, repeats: int
 ) -> None:
     calls = {name: calls_per_turn(turn) for name, turn in turns.items()}
     trial = interleave(turns, rounds=1, warmup=0, calls=calls)
@@ -133,7 +154,7 @@ def _time_all(
     seconds = interleave(turns, rounds, warmup=1, calls=calls)
     for name, times in seconds.items():
         row = rows[name]
-        row.ratio, row.seconds = spread(ratios(times, seconds[BASELINE])), spread(times)
+        row.ratio, row.seconds = spread(ratios(times, seconds[baseline])), spread(times)
         row.rounds, row.calls_per_turn = rounds, calls[name]
         if workload.family == "chain":
             row.microseconds_per_op = 1e6 * row.seconds.median / workload.sizes[0]

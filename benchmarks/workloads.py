@@ -7,18 +7,20 @@ drive a net to where gradients underflow: arithmetic on subnormal numbers is man
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 __all__ = [
+    "GPU_WORKLOADS",
     "WORKLOADS",
     "Problem",
     "Workload",
     "make_problem",
     "select",
+    "smaller",
 ]
 
 Array = npt.NDArray[Any]
@@ -30,7 +32,8 @@ class Workload:
 
     `family` names the program (and the function that builds it in each peer); the other fields are its sizes. For nets,
     `sizes` are the layers' widths; for the elementwise and cross-entropy families, the shape of the one leaf; for the
-    chain, the number of operations. `update` is empty where nothing is updated.
+    chain, the number of operations. `update` is empty where nothing is updated. `precision` says in what matrices are
+    multiplied, if not in `dtype`. What takes float64 on a CPU too long is checked at sizes `check_scale` times smaller.
     """
 
     name: str
@@ -43,6 +46,8 @@ class Workload:
     lr: float = 0.0
     momentum: float = 0.0
     dtype: str = "float32"
+    precision: Literal["", "tf32", "bf16"] = ""
+    check_scale: int = 1
 
 
 _LECTURES = "1000-100-10, sigmoid, no bias, batch 64; sum of squares, gradient descent"
@@ -100,6 +105,27 @@ _TABLE = (
 )
 
 WORKLOADS: dict[str, Workload] = {workload.name: workload for workload in _TABLE}
+
+_WIDE = "4 x (4096-4096), ReLU, batch 4096; softmax cross-entropy, Adam"
+_W6 = Workload("W6", "mlp", f"{_WIDE}; TF32", (4096,) * 5, 4096, "relu", "adam", 1e-6, precision="tf32", check_scale=16)
+_GPU_ONLY = (
+    _W6,
+    replace(_W6, name="W6-bf16", description=f"{_WIDE}; bfloat16, parameters in float32", precision="bf16"),
+    Workload("E1-1e8", "elementwise", f"{_ELEMENTWISE}, n = 1e8", (100_000_000,), check_scale=16),
+)
+
+GPU_WORKLOADS: dict[str, Workload] = {
+    workload.name: workload
+    for workload in sorted((*_TABLE, *_GPU_ONLY), key=lambda workload: workload.name)
+    if workload.name != "E1-1e7"
+}
+"""What is timed on a GPU."""
+
+
+def smaller(workload: Workload, scale: int) -> Workload:
+    """The same program, with sizes divided by `scale` (those of 10 or less are kept)."""
+    sizes = tuple(max(min(size, 10), size // scale) for size in workload.sizes)
+    return replace(workload, sizes=sizes, batch=min(workload.batch, max(8, workload.batch // scale)))
 
 
 def select(names: list[str]) -> list[Workload]:

@@ -1,7 +1,7 @@
 """The libraries that are compared, one module each.
 
 A peer's module has ``versions() -> dict[str, str]``, ``configure(threads)``, and ``build(workload, problem)``, which
-returns a `Case` or, for a workload the peer does not take part in, None. Nothing is imported before it is asked for.
+returns a `Case`; those that can compute on a GPU take ``device="cuda"`` too. Nothing is imported before it is asked for.
 """
 
 from __future__ import annotations
@@ -34,13 +34,15 @@ class Case:
 
     `step` is timed: forward, loss, backward, and the update where there is one. `gradients` gives the loss and the gradients
     at the current parameters and changes nothing. `parameters` and `state` (parameters and what the optimiser keeps, as
-    far as it can be reached) are copies. All arrays are NumPy's, in the problem's order and layout.
+    far as it can be reached) are copies. All arrays are NumPy's, in the problem's order and layout. `synchronize` waits for
+    what steps have only begun on a GPU.
     """
 
     step: Callable[[], object]
     gradients: Callable[[], tuple[float, list[Array]]]
     parameters: Callable[[], list[Array]]
     state: Callable[[], list[Array]]
+    synchronize: Callable[[], object] = lambda: None
 
 
 def load(name: str, threads: int) -> ModuleType:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -30,9 +31,17 @@ def configure(threads: int) -> None:
     """Nothing to set: on the CPU it computes with NumPy."""
 
 
-def build(workload: Workload, problem: Problem) -> Case:
+def build(workload: Workload, problem: Problem, device: str = "cpu") -> Case:
     """Make the program of a workload."""
-    return _BUILD[workload.family](workload, problem)
+    gg.set_float32_matmul_precision("high" if workload.precision == "tf32" else "highest")
+    case = _BUILD[workload.family](workload, problem, device)
+    return replace(case, synchronize=_synchronize) if device != "cpu" else case
+
+
+def _synchronize() -> None:
+    import cupy
+
+    cupy.cuda.Device().synchronize()
 
 
 def _plain_case(forward: Callable[..., Tensor], leaves: list[Tensor], lr: float) -> Case:
@@ -65,32 +74,32 @@ def _plain_case(forward: Callable[..., Tensor], leaves: list[Tensor], lr: float)
 
 
 def _arrays(tensors: Iterable[Any]) -> list[Array]:
-    return [np.array(t.data) for t in tensors]
+    return [np.array(t.numpy()) for t in tensors]
 
 
-def _leaves(problem: Problem) -> list[Tensor]:
-    return [gg.tensor(p.copy(), requires_grad=True) for p in problem.parameters]
+def _leaves(problem: Problem, device: str) -> list[Tensor]:
+    return [gg.tensor(p, device=device, requires_grad=True) for p in problem.parameters]
 
 
-def _square_net(workload: Workload, problem: Problem) -> Case:
-    x, y = gg.tensor(problem.x), gg.tensor(problem.y)
+def _square_net(workload: Workload, problem: Problem, device: str) -> Case:
+    x, y = gg.tensor(problem.x, device=device), gg.tensor(problem.y, device=device)
 
     def forward(w1: Tensor, w2: Tensor) -> Tensor:
         y_pred = gg.sigmoid(x @ w1) @ w2
         return gg.square(y_pred - y).sum()
 
-    return _plain_case(forward, _leaves(problem), workload.lr)
+    return _plain_case(forward, _leaves(problem, device), workload.lr)
 
 
-def _elementwise(workload: Workload, problem: Problem) -> Case:
+def _elementwise(workload: Workload, problem: Problem, device: str) -> Case:
     def forward(x: Tensor) -> Tensor:
         return (gg.sigmoid(x) * gg.tanh(x) + gg.relu(x)).sum()
 
-    return _plain_case(forward, _leaves(problem), workload.lr)
+    return _plain_case(forward, _leaves(problem, device), workload.lr)
 
 
-def _chain(workload: Workload, problem: Problem) -> Case:
-    start, pairs = gg.tensor(problem.x), workload.sizes[0] // 2
+def _chain(workload: Workload, problem: Problem, device: str) -> Case:
+    start, pairs = gg.tensor(problem.x, device=device), workload.sizes[0] // 2
 
     def forward(a: Tensor, b: Tensor) -> Tensor:
         y = start
@@ -99,26 +108,35 @@ def _chain(workload: Workload, problem: Problem) -> Case:
             y = y + b
         return y
 
-    return _plain_case(forward, _leaves(problem), workload.lr)
+    return _plain_case(forward, _leaves(problem, device), workload.lr)
 
 
-def _cross_entropy(workload: Workload, problem: Problem) -> Case:
-    labels = gg.tensor(problem.y)
+def _cross_entropy(workload: Workload, problem: Problem, device: str) -> Case:
+    labels = gg.tensor(problem.y, device=device)
 
     def forward(logits: Tensor) -> Tensor:
         return F.cross_entropy(logits, labels)
 
-    return _plain_case(forward, _leaves(problem), workload.lr)
+    return _plain_case(forward, _leaves(problem, device), workload.lr)
 
 
-def _mlp(workload: Workload, problem: Problem) -> Case:
-    x, labels = gg.tensor(problem.x), gg.tensor(problem.y)
-    model = _model(workload, problem)
+def _mlp(workload: Workload, problem: Problem, device: str) -> Case:
+    x, labels = gg.tensor(problem.x, device=device), gg.tensor(problem.y, device=device)
+    model = _model(workload, problem).to(device)
     optimizer = _optimizer(workload, model)
+
+    def forward() -> Tensor:
+        return F.cross_entropy(model(x), labels)
+
+    def forward_in_bfloat16() -> Tensor:
+        with gg.autocast("bfloat16"):
+            return forward()
+
+    loss_of = forward_in_bfloat16 if workload.precision == "bf16" else forward
 
     def backward() -> Tensor:
         optimizer.zero_grad()
-        loss = F.cross_entropy(model(x), labels)
+        loss = loss_of()
         loss.backward()
         return loss
 
@@ -161,7 +179,7 @@ def _canonical(tensors: Iterable[Any]) -> list[Array]:
     return [array.T if array.ndim == 2 else array for array in _arrays(tensors)]
 
 
-_BUILD: dict[str, Callable[[Workload, Problem], Case]] = {
+_BUILD: dict[str, Callable[[Workload, Problem, str], Case]] = {
     "square_net": _square_net,
     "mlp": _mlp,
     "elementwise": _elementwise,

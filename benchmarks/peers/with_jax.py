@@ -34,24 +34,34 @@ def configure(threads: int) -> None:
     jax.config.update("jax_enable_x64", True)
 
 
-def build(workload: Workload, problem: Problem) -> Case:
+def build(workload: Workload, problem: Problem, device: str = "cpu") -> Case:
     """Make the program of a workload."""
     loss_of = _LOSS[workload.family](workload)
-    # Copies, because JAX may share memory with a NumPy array, and a donated buffer is overwritten.
-    x, y = jnp.array(problem.x, copy=True), jnp.array(problem.y, copy=True)
+    # By itself JAX would compute in TF32 on a GPU, and the others in float32.
+    jax.config.update("jax_default_matmul_precision", "tensorfloat32" if workload.precision == "tf32" else "highest")
+    place = jax.devices(device)[0]
+
+    def put(array: Array) -> jax.Array:
+        # A copy, because JAX may share memory with a NumPy array, and a donated buffer is overwritten.
+        return jax.device_put(jnp.array(array, copy=True), place)
+
+    x, y = put(problem.x), put(problem.y)
     if y.dtype == jnp.int64:
         y = y.astype(jnp.int32)  # JAX's own default
-    state = _start(workload, [jnp.array(p, copy=True) for p in problem.parameters])
+    state, last = _start(workload, [put(p) for p in problem.parameters]), None
+    wait = jax.block_until_ready if device == "cpu" else lambda result: result
     evaluate = jax.jit(jax.value_and_grad(loss_of))
     train = jax.jit(partial(_train, workload, loss_of), donate_argnums=0)
 
     def step() -> object:
-        nonlocal state
-        state, loss = train(state, x, y)
-        return jax.block_until_ready((state, loss))
+        nonlocal state, last
+        state, loss = last = train(state, x, y)
+        return wait((state, loss))
 
     def step_without_update() -> object:
-        return jax.block_until_ready(evaluate(state[0], x, y))
+        nonlocal last
+        last = evaluate(state[0], x, y)
+        return wait(last)
 
     def gradients() -> tuple[float, list[Array]]:
         loss, gradients = evaluate(state[0], x, y)
@@ -62,6 +72,7 @@ def build(workload: Workload, problem: Problem) -> Case:
         gradients=gradients,
         parameters=lambda: [np.array(p) for p in state[0]],
         state=lambda: [np.array(leaf) for leaf in jax.tree.leaves(state)],
+        synchronize=lambda: jax.block_until_ready(last),
     )
 
 
@@ -104,10 +115,11 @@ def _mlp(workload: Workload) -> Loss:
     activate = {"relu": jax.nn.relu, "tanh": jnp.tanh}[workload.activation]
 
     def loss_of(parameters: Leaves, x: jax.Array, labels: jax.Array) -> jax.Array:
-        h = x
+        half = workload.precision == "bf16"
+        h, *parameters = (a.astype(jnp.bfloat16) if half else a for a in (x, *parameters))
         for w, b in zip(parameters[:-2:2], parameters[1:-2:2], strict=True):
             h = activate(h @ w + b)
-        return _softmax_cross_entropy(h @ parameters[-2] + parameters[-1], labels)
+        return _softmax_cross_entropy((h @ parameters[-2] + parameters[-1]).astype(workload.dtype), labels)
 
     return loss_of
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy.typing as npt
@@ -29,9 +30,11 @@ def configure(threads: int) -> None:
     torch.set_num_threads(threads)
 
 
-def build(workload: Workload, problem: Problem, wrap: Wrap = lambda function: function) -> Case:
+def build(workload: Workload, problem: Problem, device: str = "cpu", wrap: Wrap = lambda function: function) -> Case:
     """Make the program of a workload; `wrap` is applied to the function that computes the loss."""
-    return _BUILD[workload.family](workload, problem, wrap)
+    torch.set_float32_matmul_precision("high" if workload.precision == "tf32" else "highest")
+    case = _BUILD[workload.family](workload, problem, device, wrap)
+    return replace(case, synchronize=torch.cuda.synchronize) if device != "cpu" else case
 
 
 def _plain_case(forward: Callable[..., Tensor], leaves: list[Tensor], lr: float) -> Case:
@@ -64,32 +67,32 @@ def _plain_case(forward: Callable[..., Tensor], leaves: list[Tensor], lr: float)
 
 
 def _arrays(tensors: Any) -> list[Array]:
-    return [t.detach().numpy().copy() for t in tensors]
+    return [t.detach().cpu().numpy().copy() for t in tensors]
 
 
-def _leaves(problem: Problem) -> list[Tensor]:
-    return [torch.tensor(p, requires_grad=True) for p in problem.parameters]
+def _leaves(problem: Problem, device: str) -> list[Tensor]:
+    return [torch.tensor(p, device=device, requires_grad=True) for p in problem.parameters]
 
 
-def _square_net(workload: Workload, problem: Problem, wrap: Wrap) -> Case:
-    x, y = torch.tensor(problem.x), torch.tensor(problem.y)
+def _square_net(workload: Workload, problem: Problem, device: str, wrap: Wrap) -> Case:
+    x, y = torch.tensor(problem.x, device=device), torch.tensor(problem.y, device=device)
 
     def forward(w1: Tensor, w2: Tensor) -> Tensor:
         y_pred = torch.sigmoid(x @ w1) @ w2
         return (y_pred - y).square().sum()
 
-    return _plain_case(wrap(forward), _leaves(problem), workload.lr)
+    return _plain_case(wrap(forward), _leaves(problem, device), workload.lr)
 
 
-def _elementwise(workload: Workload, problem: Problem, wrap: Wrap) -> Case:
+def _elementwise(workload: Workload, problem: Problem, device: str, wrap: Wrap) -> Case:
     def forward(x: Tensor) -> Tensor:
         return (torch.sigmoid(x) * torch.tanh(x) + torch.relu(x)).sum()
 
-    return _plain_case(wrap(forward), _leaves(problem), workload.lr)
+    return _plain_case(wrap(forward), _leaves(problem, device), workload.lr)
 
 
-def _chain(workload: Workload, problem: Problem, wrap: Wrap) -> Case:
-    start, pairs = torch.tensor(problem.x), workload.sizes[0] // 2
+def _chain(workload: Workload, problem: Problem, device: str, wrap: Wrap) -> Case:
+    start, pairs = torch.tensor(problem.x, device=device), workload.sizes[0] // 2
 
     def forward(a: Tensor, b: Tensor) -> Tensor:
         y = start
@@ -98,27 +101,31 @@ def _chain(workload: Workload, problem: Problem, wrap: Wrap) -> Case:
             y = y + b
         return y
 
-    return _plain_case(wrap(forward), _leaves(problem), workload.lr)
+    return _plain_case(wrap(forward), _leaves(problem, device), workload.lr)
 
 
-def _cross_entropy(workload: Workload, problem: Problem, wrap: Wrap) -> Case:
-    labels = torch.tensor(problem.y)
+def _cross_entropy(workload: Workload, problem: Problem, device: str, wrap: Wrap) -> Case:
+    labels = torch.tensor(problem.y, device=device)
 
     def forward(logits: Tensor) -> Tensor:
         return F.cross_entropy(logits, labels)
 
-    return _plain_case(wrap(forward), _leaves(problem), workload.lr)
+    return _plain_case(wrap(forward), _leaves(problem, device), workload.lr)
 
 
-def _mlp(workload: Workload, problem: Problem, wrap: Wrap) -> Case:
-    x, labels = torch.tensor(problem.x), torch.tensor(problem.y)
-    model = _model(workload, problem)
+def _mlp(workload: Workload, problem: Problem, device: str, wrap: Wrap) -> Case:
+    x, labels = torch.tensor(problem.x, device=device), torch.tensor(problem.y, device=device)
+    model = _model(workload, problem).to(device)
     optimizer = _optimizer(workload, model)
 
     def forward() -> Tensor:
         return F.cross_entropy(model(x), labels)
 
-    loss_of = wrap(forward)
+    def forward_in_bfloat16() -> Tensor:
+        with torch.autocast(device, torch.bfloat16):
+            return forward()
+
+    loss_of = wrap(forward_in_bfloat16 if workload.precision == "bf16" else forward)
 
     def backward() -> Tensor:
         optimizer.zero_grad()
@@ -165,7 +172,7 @@ def _canonical(tensors: Sequence[Any]) -> list[Array]:
     return [array.T if array.ndim == 2 else array for array in _arrays(tensors)]
 
 
-_BUILD: dict[str, Callable[[Workload, Problem, Wrap], Case]] = {
+_BUILD: dict[str, Callable[[Workload, Problem, str, Wrap], Case]] = {
     "square_net": _square_net,
     "mlp": _mlp,
     "elementwise": _elementwise,

@@ -11,8 +11,8 @@ from .with_torch import configure, versions
 __all__ = ["build", "configure", "versions"]
 
 
-def build(workload: Workload, problem: Problem) -> Case:
+def build(workload: Workload, problem: Problem, device: str = "cpu") -> Case:
     """Make the program of a workload."""
     # Otherwise the compiler gives up after eight functions that share a code object, and silently runs them eagerly.
     torch.compiler.reset()
-    return with_torch.build(workload, problem, wrap=torch.compile)
+    return with_torch.build(workload, problem, device, wrap=torch.compile)
