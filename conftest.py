@@ -12,6 +12,8 @@ import numpy
 import pytest
 from hypothesis import settings
 
+collect_ignore = ["tests/cupy_on_path"]  # for processes that a test starts: to import it is to replace CuPy
+
 settings.register_profile("fixed", derandomize=True, deadline=None)
 settings.register_profile("explore", deadline=None, max_examples=1000)
 settings.load_profile("fixed")
