@@ -16,18 +16,22 @@ T = TypeVar("T")
 
 
 class Part(NamedTuple):
-    """A module of this package: `rows(settings)` yields results, `table(rows)` gives those to show as cells by header."""
+    """A module of this package: `rows(settings)` yields results, `table(rows)` gives those to show as cells by header.
+
+    What is not timed is mostly spent compiling, and shared among processes, up to `shares` of them.
+    """
 
     name: str
     title: str
     seconds: float
+    shares: int = 1
 
 
 PARTS = {
     part.name: part
     for part in (
-        Part("registry", "Every op on CuPy against NumPy", 90),
-        Part("accuracy", "Every kernel against float64", 75),
+        Part("registry", "Every op on CuPy against NumPy", 90, 6),
+        Part("accuracy", "Every kernel against float64", 75, 3),
         Part("sanitizer", "Kernels under compute-sanitizer", 65),
         Part("bandwidth", "Bandwidth of the kernels", 50),
         Part("training", "Training steps and small programs, eager, beside other libraries", 170),
@@ -45,12 +49,13 @@ class Settings:
     """How a part is to run.
 
     `small` takes tiny sizes, to try the command or to run under a slow tool; the figures then mean nothing. `peers` are the
-    other libraries to compare with, as far as they are installed.
+    other libraries to compare with, as far as they are installed. `share` is which of how many processes this is.
     """
 
     seconds: float = 60.0
     small: bool = False
     peers: tuple[str, ...] = ("torch", "torch-compile", "jax")
+    share: tuple[int, int] = (0, 1)
     started: float = field(default_factory=time.monotonic)
 
     def left(self) -> float:
@@ -58,8 +63,9 @@ class Settings:
         return 0.9 * self.seconds - (time.monotonic() - self.started)
 
     def each(self, items: Iterable[T]) -> Iterator[T]:
-        """The items, while there is time for them."""
-        items = list(items)
+        """The items of this process's share, while there is time for them."""
+        number, count = self.share
+        items = list(items)[number::count]
         for number, item in enumerate(items):
             if self.left() <= 0:
                 raise OutOfTime(f"out of time: {len(items) - number} of {len(items)} were left out")

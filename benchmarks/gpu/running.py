@@ -53,28 +53,49 @@ def run_part(part: Part, seconds: float, options: Sequence[str] = (), command: S
     command : sequence of str, optional
         What to start instead of the worker.
     """
-    command = command or [sys.executable, "-m", "benchmarks.gpu.worker", part.name, "--seconds", f"{seconds:.1f}", *options]
+    worker = [sys.executable, "-m", "benchmarks.gpu.worker", part.name, "--seconds", f"{seconds:.1f}", *options]
+    shares = min(part.shares, os.cpu_count() or 1)
+    commands = [command] if command else [[*worker, "--share", f"{number}/{shares}"] for number in range(shares)]
     outcome, started = Outcome(part), time.monotonic()
-    with tempfile.TemporaryFile("w+", encoding="utf-8") as lines:
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))}
-        process = subprocess.Popen(command, stdout=lines, env=environment, start_new_session=True)
-        try:
-            process.wait(seconds * GRACE)
-        except subprocess.TimeoutExpired:
-            outcome.fault = f"stopped after {seconds * GRACE:.0f} s"
-        finally:
-            with contextlib.suppress(ProcessLookupError):  # with what it started: compilers, the sanitizer
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-        lines.seek(0)
-        for line in lines:
-            with contextlib.suppress(json.JSONDecodeError):  # a last line may be cut off
-                outcome.rows.append(json.loads(line))
-    for row in [row for row in outcome.rows if "name" not in row]:
-        outcome.rows.remove(row)
-        outcome.fault = row["fault"]
-    if not outcome.fault and process.returncode:
-        code = process.returncode
-        outcome.fault = f"ended by {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"
+    processes = [_Process(command) for command in commands]
+    for process in processes:
+        rows, fault = process.end(max(0.0, started + seconds * GRACE - time.monotonic()))
+        outcome.rows += rows
+        outcome.fault = outcome.fault or (f"stopped after {seconds * GRACE:.0f} s" if fault is None else fault)
     outcome.seconds = time.monotonic() - started
     return outcome
+
+
+class _Process:
+    """A process that writes rows."""
+
+    def __init__(self, command: Sequence[str]) -> None:
+        path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+        self._lines = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115
+        self._process = subprocess.Popen(
+            command, stdout=self._lines, env=os.environ | {"PYTHONPATH": path}, start_new_session=True
+        )
+
+    def end(self, seconds: float) -> tuple[list[Row], str | None]:
+        """Wait for so long, then stop it; its rows, and its fault, None if it was stopped."""
+        fault: str | None = ""
+        try:
+            self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            fault = None
+        finally:
+            with contextlib.suppress(ProcessLookupError):  # with what it started: compilers, the sanitizer
+                os.killpg(self._process.pid, signal.SIGKILL)
+            code = self._process.wait()
+        rows = []
+        with self._lines as lines:
+            lines.seek(0)
+            for line in lines:
+                with contextlib.suppress(json.JSONDecodeError):  # a last line may be cut off
+                    rows.append(json.loads(line))
+        for row in [row for row in rows if "name" not in row]:
+            rows.remove(row)
+            fault = row["fault"]
+        if fault == "" and code:
+            fault = f"ended by {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"
+        return rows, fault

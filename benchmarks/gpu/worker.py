@@ -31,6 +31,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--peers", default="")
     parser.add_argument("--small", action="store_true")
+    parser.add_argument("--share", default="0/1", help="which of how many processes this is")
     parser.add_argument("--unpooled", action="store_true", help="an allocation for each array, so that tools see its ends")
     options = parser.parse_args(arguments)
     # Libraries print what they like: their stdout becomes stderr, and only the rows go where stdout went.
@@ -46,7 +47,8 @@ def main(arguments: list[str]) -> None:
 
         cupy.cuda.set_allocator(None)
     peers = tuple(filter(None, options.peers.split(",")))
-    settings = Settings(options.seconds, options.small, peers)
+    number, count = map(int, options.share.split("/"))
+    settings = Settings(options.seconds, options.small, peers, (number, count))
     run(options.part, settings, emit, lambda line: print(line, file=sys.stderr, flush=True))
 
 
