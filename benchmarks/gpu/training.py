@@ -23,6 +23,8 @@ __all__ = ["rows", "table"]
 
 OURS = "gpugrad"
 SMALL_SCALE = 64
+COMPILING = 15.0
+"""Seconds without which torch.compile is not begun."""
 ORDER = ("W1", "W2", "W3", "W4", "W5", "W6", "E1-1e8", "E2", "E3", "W6-bf16", "E1-1e5", "E1-1e3", "W1d")
 """What is asked for first comes first, should the time not suffice."""
 
@@ -38,6 +40,9 @@ def rows(settings: Settings) -> Iterator[Row]:
         if names is not at_once and len(peers) == 1:
             continue
         for number, name in settings.each(enumerate(ORDER)):
+            if names is not at_once and settings.left() < COMPILING:
+                notes.append(f"{names[0]}: no time for {', '.join(ORDER[number:])}")
+                break
             workload = GPU_WORKLOADS[name]
             if settings.small:
                 workload = smaller(workload, SMALL_SCALE)
