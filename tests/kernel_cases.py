@@ -32,7 +32,7 @@ def dtype_of(name: str) -> Any:
 
 
 SHAPES = [
-    *[(shape, 0) for shape in ((0, 5), (5, 0), (1, 1), (3, 10), (37, 64), (130, 33), (600, 8), (3, 2100))],
+    *[(shape, 0) for shape in ((0, 5), (5, 0), (1, 1), (3, 10), (37, 64), (130, 33), (600, 8), (5, 400), (5, 800), (3, 2100))],
     ((37, 64), 1),
 ]
 """Matrices, and by how many elements they miss a multiple of 16 bytes."""

@@ -57,7 +57,7 @@ def cases(small: bool) -> Iterator[Case]:
 def _of_dtype(dtype: str, activations: tuple[str, ...], small: bool) -> Iterator[Case]:
     for name in activations:
         yield from _activation(name, dtype, 1003 if small else 100_003)
-    shape = (37, 64) if small else (513, 1000)
+    shape = (37, 400) if small else (513, 1000)
     for name in ("relu", "gelu"):
         yield from _bias_activation(name, dtype, shape)
     yield from _softmax(dtype, shape)

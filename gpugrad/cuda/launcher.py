@@ -143,8 +143,8 @@ def matrix_sizes(name: str, x: Any, **vectors: Any) -> tuple[numpy.int64, numpy.
 
 
 def row_launch(launch: Launcher, x: Any) -> tuple[tuple[int], tuple[int, int]]:
-    """A launch for rows.cuh: about two vectors of a row to a thread, and blocks of 128 threads or more."""
+    """A launch for rows.cuh: about two vectors of a row to a thread; several rows to a block where a row is a warp or less."""
     rows, columns = x.shape
     across = min(THREADS, power_of_2(-(-columns * x.dtype.itemsize // 32)))
-    down = max(1, 128 // across)
+    down = 128 // across if across <= 32 else 1
     return cover(launch, rows, down), (across, down)
