@@ -116,7 +116,7 @@ class _HookedRules:
         if getattr(node, "hooks", None):
             t = _hooked_cotangent(node, t)
         F = self._F.beside(t) if self._F.raw and backend.libraries else self._F
-        grads: tuple[Any, ...] = pullback.call(F, t, saved) if F.raw else F.pull(node, pullback, t, saved)
+        grads: tuple[Any, ...] = F.pull(node, pullback, t, saved)
         return grads
 
 

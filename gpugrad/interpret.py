@@ -16,6 +16,7 @@ import numpy
 
 from . import backend
 from . import op as _op
+from .cuda import kernel_forward, kernel_rules
 from .op import Composed, Op, Pullback, needed, registry
 from .parts import Parts, has_parts, pick
 from .tape import Node, ancestors, current_mode, freed, leaf, mode_with, walk
@@ -36,9 +37,11 @@ class RawNamespace:
     raw = True
 
     def __init__(self, xp: ModuleType, once: bool = False) -> None:
-        self._xp = xp
+        self.library = xp
         self.once = once
         """Whether each rule runs for the last time: what a fused forward kept for it may then be overwritten."""
+        rules = {} if xp is numpy else kernel_rules(xp)
+        self._rules = {registry[name]: rule for name, rule in rules.items() if name in registry}
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         if name not in registry:
@@ -46,10 +49,12 @@ class RawNamespace:
         op = registry[name]
         if op.reference is not None:
             function: Callable[..., Any] = functools.partial(op.reference, self)
-        elif op.library_name is not None and hasattr(self._xp, op.library_name):
-            function = getattr(self._xp, op.library_name)
+        elif op.library_name is not None and hasattr(self.library, op.library_name):
+            function = getattr(self.library, op.library_name)
         else:
-            function = functools.partial(op.function, self._xp) if op.takes_namespace else op.function
+            function = functools.partial(op.function, self.library) if op.takes_namespace else op.function
+        if op.reference is None and self.library is not numpy:
+            function = kernel_forward(name, self.library, function)
         setattr(self, name, function)
         return function
 
@@ -58,6 +63,14 @@ class RawNamespace:
         if backend.many_devices:
             backend.enter_device_of(value)
         return raw_for(backend.first_on_gpu(getattr(value, "items", (value,))), self.once)
+
+    def pull(self, node: Node, pullback: Pullback, t: Any, saved: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Cotangents of a node's inputs, by kernels where there are some."""
+        if node.op in self._rules:
+            grads = self._rules[node.op](self, node, t, dict(zip(node.op.slots, saved, strict=True)))
+            if grads is not NotImplemented:
+                return grads
+        return pullback.call(self, t, saved)
 
 
 class TensorNamespace(Composed):

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, NamedTuple, ParamSpec, TypeA
 import numpy
 
 from . import backend
+from .cuda import kernel_forward
 from .errors import PACKAGE, DeviceError, GradientError, describe, format_site, op_error, user_site
 from .mutations import Mutations, log_mutation, next_index
 from .parts import pick
@@ -184,7 +185,7 @@ class Op:
         xp = backend.common_namespace(arrays, mask, kept) if backend.libraries else numpy
         forward = self.numpy
         if xp is not numpy:
-            self.forwards[xp] = self.forwards.get(xp) or self.forward_in(xp)
+            self.forwards[xp] = self.forwards.get(xp) or kernel_forward(self.name, xp, self.forward_in(xp))
             forward = backend.guarded(self.forwards[xp])
         for watcher in current_mode().watchers:
             forward = functools.partial(watcher.forward, self, forward)

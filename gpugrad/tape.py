@@ -340,8 +340,8 @@ def walk(
         F = watchers[0].rules(F, watchers)
     if hooked is not None:
         F = hooked.rules(F)
-    raw = F.raw
-    enter = enter if raw else None
+    enter = enter if F.raw else None
+    direct = F.raw and not backend.libraries
     for node, cotangent in roots:
         if kept is not None and node not in kept:
             continue
@@ -366,7 +366,7 @@ def walk(
                     check_unchanged(node, saved)
                 if enter is not None:
                     F = enter(t)
-                grads = pullback.call(F, t, saved) if raw else F.pull(node, pullback, t, saved)
+                grads = pullback.call(F, t, saved) if direct else F.pull(node, pullback, t, saved)
                 if not retain:
                     node.saved = None
                 saved = None

@@ -1,1 +1,21 @@
-"""What CUDA needs and NumPy does not: kernels, matrix products with epilogues."""
+"""What CUDA needs and NumPy does not: the kernels' compilation and launches, and their places as fast paths of ops."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+
+def kernel_forward(name: str, xp: ModuleType, composition: Callable[..., Any]) -> Callable[..., Any]:
+    """The forward of an op on the arrays of a library other than NumPy, by CUDA kernels where it has some."""
+    from . import wiring
+
+    return wiring.forward(name, xp, composition)
+
+
+def kernel_rules(xp: ModuleType) -> dict[str, Callable[..., Any]]:
+    """The backwards by CUDA kernels for the arrays of a library, by the names of ops."""
+    from . import wiring
+
+    return wiring.RULES if wiring.has_kernels(xp) else {}

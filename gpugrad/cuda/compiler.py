@@ -59,8 +59,8 @@ def _instances(templates: Sequence[str], *choices: Iterable[str]) -> tuple[str, 
     return tuple(kernel_name(*names) for names in itertools.product(templates, *choices))
 
 
-_EVERY_FORM = ("Relu", "LeakyRelu", "HardTanh", "Gelu")
-"""Functors that stand for all in kernels that call any: gradient from the result or the input, 0 to 2 parameters."""
+_EVERY_FORM = ("Relu", "Sigmoid", "Tanh", "LeakyRelu", "HardTanh", "Gelu")
+"""The functors of `linear_layers`, and some that stand for all: gradient from the result or the input, 0 to 2 parameters."""
 
 KERNELS: dict[str, tuple[str, ...]] = {
     "activations": _instances(("activation_forward", "activation_backward"), ACTIVATIONS.values(), CTYPES.values()),

@@ -15,6 +15,7 @@ from .compiler import ACTIVATIONS, CTYPES, kernel_name
 from .launcher import THREADS, Launcher, cover, ctype_of, matrix_sizes, power_of_2, real_of, row_launch, same_shapes, tiles_of
 
 __all__ = [
+    "AT_LEAST_0",
     "DEFAULTS",
     "FROM_INPUT",
     "CrossEntropy",
@@ -52,7 +53,8 @@ DEFAULTS: dict[str, tuple[float, ...]] = {
 FROM_INPUT = frozenset(("gelu", "gelu_tanh", "silu", "mish", "softsign", "hardswish", "tanhshrink"))
 """Activation functions whose gradient is computed from the input; that of the others from the result."""
 
-_AT_LEAST_0 = frozenset(("leaky_relu", "elu", "softshrink", "hardshrink"))
+AT_LEAST_0 = frozenset(("leaky_relu", "elu", "softshrink", "hardshrink"))
+"""Activation functions whose parameter the kernels take only if it is 0 or more."""
 
 
 # --- activations --------------------------------------------------------------------------------------------------
@@ -62,7 +64,7 @@ def _activation_parameters(name: str, given: tuple[float, ...], dtype: Any) -> l
     values = given or DEFAULTS.get(name, ())
     if len(values) != len(DEFAULTS.get(name, ())):
         raise ValueError(f"{name} has {len(DEFAULTS.get(name, ()))} parameters, got {given}")
-    if name in _AT_LEAST_0 and not values[0] >= 0:
+    if name in AT_LEAST_0 and not values[0] >= 0:
         raise ValueError(f"{name}: the CUDA kernel takes a parameter of 0 or more, got {values[0]}")
     return [real_of(dtype)(value) for value in (*values, 0.0, 0.0)[:2]]
 

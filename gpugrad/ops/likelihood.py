@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy
 
-from ..backend import made_beside, namespace_of
+from ..backend import made_beside, namespace_of, on_device_of
 from ..errors import DTypeError, ShapeError, describe
 from ..op import ArrayLike, apply, as_tensor, as_tensors, composed, fused, raw, registry
 from . import loss
@@ -176,7 +176,8 @@ _plain = registry["cross_entropy"]
 
 def _ignores(target: Any, ignore_index: int) -> bool:
     ids = raw(target)
-    return bool(hasattr(ids, "dtype") and ids.dtype.kind in "iu" and (ids == ignore_index).any())
+    with on_device_of(ids):
+        return bool(hasattr(ids, "dtype") and ids.dtype.kind in "iu" and (ids == ignore_index).any())
 
 
 def _any_cross_entropy(x: Any, target: Any, weight: Any, ignored: int, reduction: str, smoothing: float) -> Any:

@@ -57,7 +57,7 @@ class _WatchedRules:
     def pull(self, node: Node, pullback: Any, t: Any, saved: tuple[Any, ...]) -> tuple[Any, ...]:
         """The cotangents of a node's inputs."""
         F = self._F.beside(t) if self._F.raw and backend.libraries else self._F
-        rule = functools.partial(pullback.call, F) if F.raw else functools.partial(F.pull, node, pullback)
+        rule = functools.partial(F.pull, node, pullback)
         for watcher in self._watchers:
             rule = functools.partial(watcher.backward, node, rule)
         grads: tuple[Any, ...] = rule(t, saved)

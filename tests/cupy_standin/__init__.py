@@ -23,10 +23,19 @@ from . import cuda
 from .modules import make_modules
 
 
-def install(devices: int = 1, available: bool = True, memory: int = 1 << 33, driver: int = 13000) -> ModuleType:
-    """Put the stand-in in place of CuPy, with this many devices of this much memory, or, not available, without a driver."""
+def install(
+    devices: int = 1, available: bool = True, memory: int = 1 << 33, driver: int = 13000, kernels: bool = False
+) -> ModuleType:
+    """Put the stand-in in place of CuPy, with this many devices of this much memory, or, not available, without a driver.
+
+    With `kernels`, it compiles and launches CUDA, on the CPU, where g++ can; otherwise it has no `RawModule`.
+    """
     cuda.reset(devices, available, memory, driver)
     sys.modules.update(make_modules())
+    if kernels:
+        from .kernels import RawModule
+
+        sys.modules["cupy"].RawModule = RawModule  # type: ignore[attr-defined]
     return sys.modules["cupy"]
 
 
@@ -36,9 +45,11 @@ def uninstall() -> None:
 
 
 @contextmanager
-def installed(devices: int = 1, available: bool = True, memory: int = 1 << 33, driver: int = 13000) -> Iterator[ModuleType]:
+def installed(
+    devices: int = 1, available: bool = True, memory: int = 1 << 33, driver: int = 13000, kernels: bool = False
+) -> Iterator[ModuleType]:
     """The stand-in in place of CuPy within the block; afterwards gpugrad has forgotten it too."""
-    cupy = install(devices, available, memory, driver)
+    cupy = install(devices, available, memory, driver, kernels)
     try:
         yield cupy
     finally:

@@ -38,6 +38,8 @@ memory = 1 << 33
 driver = 13000
 synchronizations = 0
 """How often the host waited for a device: implicit waits (`.get()`, `.item()`, `bool()`) count too."""
+launches: list[str] = []
+"""The kernels that were launched by `RawModule`, in order."""
 
 
 def reset(count: int, is_available_: bool, bytes_each: int, driver_: int) -> None:
@@ -47,6 +49,7 @@ def reset(count: int, is_available_: bool, bytes_each: int, driver_: int) -> Non
     pools = {i: MemoryPool() for i in range(count)}
     current.device, current.streams = 0, None
     nvtx.ranges.clear()
+    launches.clear()
 
 
 def check_driver() -> None:

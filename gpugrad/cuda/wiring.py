@@ -1,0 +1,384 @@
+"""Where the CUDA kernels come in: as the fast paths of ops on raw CuPy arrays.
+
+`FORWARDS` has kernel forwards by the op's name, called as the op's own forward with the array library in front; `RULES` has
+kernel backwards, for all inputs of a node at once. Each returns NotImplemented for what its kernels do not take: dtypes,
+layouts, options, and arguments that are an error. The op's composition, or its rules, then do the work, or raise. So they
+define the op; nothing here does.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import numpy
+
+from . import kernels, optimizers
+from .launcher import Launcher, real_of
+
+__all__ = ["FORWARDS", "RULES", "forward", "has_kernels"]
+
+FORWARDS: dict[str, Callable[..., Any]] = {}
+"""``FORWARDS[name](xp, *arrays, **params)``: the result, with what the backward needs where the op has aux."""
+
+RULES: dict[str, Callable[..., Any]] = {}
+"""``RULES[name](F, node, t, saved)``: a cotangent per input, from what the node saved, by name; `F` is as for the op's rules."""
+
+
+def has_kernels(xp: ModuleType) -> bool:
+    """Whether an array library compiles CUDA."""
+    return hasattr(xp, "RawModule")
+
+
+def forward(name: str, xp: ModuleType, composition: Callable[..., Any]) -> Callable[..., Any]:
+    """The forward of an op on the arrays of a library: by its kernels where they take the arguments, else the composition."""
+    if name not in FORWARDS or not has_kernels(xp):
+        return composition
+    by_kernel = FORWARDS[name]
+
+    def fast(*arrays: Any, **params: Any) -> Any:
+        out = by_kernel(xp, *arrays, **params)
+        return composition(*arrays, **params) if out is NotImplemented else out
+
+    return fast
+
+
+def _launch(x: Any, xp: ModuleType) -> Launcher:
+    return _launcher(xp, x.data.device_id)
+
+
+@functools.cache
+def _launcher(xp: ModuleType, device: int) -> Launcher:
+    processors = xp.cuda.runtime.getDeviceProperties(device)["multiProcessorCount"]
+    return Launcher(xp, int(processors), lambda: xp.cuda.get_current_stream().ptr)
+
+
+def _takes(xp: Any, *arrays: Any) -> bool:
+    """Whether kernels take arrays together: C-contiguous, and of one dtype of half, single or double precision."""
+    for array in arrays:
+        if not isinstance(array, xp.ndarray) or array.dtype != arrays[0].dtype or not array.flags.c_contiguous:
+            return False
+    return arrays[0].dtype.char in "efdE"
+
+
+def _packed(xp: Any, x: Any) -> Any:
+    """An array that is C-contiguous; CuPy's function of that purpose would make vectors of numbers."""
+    return x if x.flags.c_contiguous else xp.ascontiguousarray(x)
+
+
+def _rows(x: Any, axes: int = 1) -> Any:
+    """An array as a matrix, whose rows are what its last axes hold."""
+    cut = x.ndim - axes
+    return x.reshape(math.prod(x.shape[:cut]), math.prod(x.shape[cut:]))
+
+
+# --- activations --------------------------------------------------------------------------------------------------
+
+_ACTIVATIONS = ("sigmoid", "tanh", "relu", "leaky_relu", "elu", "softplus", "logsigmoid", "silu", "gelu", "softsign", "hardtanh")
+_FROM_INPUT = kernels.FROM_INPUT | {"leaky_relu", "hardtanh"}
+"""Those whose op saves its input. Of these two the kernels take either: input and result lie on the same side of each kink."""
+
+
+def _functor(name: str, options: Sequence[Any]) -> tuple[str, Sequence[float]] | None:
+    """The kernels' name of a function with options of an op, and its parameters."""
+    if name == "gelu":
+        named = {(): "gelu", ("none",): "gelu", ("tanh",): "gelu_tanh"}.get(tuple(options))
+        return None if named is None else (named, ())
+    if not all(isinstance(option, int | float) for option in options):
+        return None
+    if len(options) not in (0, len(kernels.DEFAULTS.get(name, ()))):
+        return None
+    return None if name in kernels.AT_LEAST_0 and options and not options[0] >= 0 else (name, options)
+
+
+def _activation(name: str) -> None:
+    slot = "x" if name in _FROM_INPUT else "out"
+
+    def forward(xp: Any, x: Any, *options: Any, **named: Any) -> Any:
+        functor = _functor(name, (*options, *named.values()))
+        if functor is None or not _takes(xp, x):
+            return NotImplemented
+        return kernels.activation(_launch(x, xp), functor[0], x, *functor[1])
+
+    def rule(F: Any, node: Any, t: Any, saved: dict[str, Any]) -> Any:
+        xp = F.library
+        functor, kept = _functor(name, tuple(node.params.values())), saved[slot]
+        if functor is None or not _takes(xp, kept):
+            return NotImplemented
+        return (kernels.activation_backward(_launch(t, xp), functor[0], _packed(xp, t), kept, *functor[1]),)
+
+    FORWARDS[name], RULES[name] = forward, rule
+
+
+for _name in _ACTIVATIONS:
+    _activation(_name)
+
+
+# --- sums ---------------------------------------------------------------------------------------------------------
+
+
+def _sum(xp: Any, x: Any, axis: Any = None, keepdims: bool = False, mean: bool = False) -> Any:
+    """A sum, or a mean, over leading or trailing axes, or all."""
+    if not isinstance(x, xp.ndarray):
+        return NotImplemented
+    given = tuple(range(x.ndim)) if axis is None else axis if isinstance(axis, tuple) else (axis,)
+    if not _takes(xp, x) or x.size == 0 or not all(isinstance(a, int) and -x.ndim <= a < x.ndim for a in given):
+        return NotImplemented
+    axes = sorted({a % x.ndim for a in given})
+    n = len(axes)
+    if n != len(given) or n == 0:
+        return NotImplemented
+    launch, kept = _launch(x, xp), tuple(1 if i in axes else length for i, length in enumerate(x.shape))
+    shape = kept if keepdims else tuple(length for i, length in enumerate(x.shape) if i not in axes)
+    scale = math.prod(kept) / x.size if mean else 1.0
+    if axes == list(range(x.ndim - n, x.ndim)):
+        return kernels.sum_rows(launch, _rows(x, n), scale).reshape(shape)
+    if axes == list(range(n)):
+        return kernels.sum_columns(launch, _rows(x, x.ndim - n), scale).reshape(shape)
+    return NotImplemented
+
+
+def _sum_to(xp: Any, x: Any, shape: tuple[int, ...]) -> Any:
+    lead = getattr(x, "ndim", 0) - len(shape)
+    if lead <= 0 or x.shape[lead:] != tuple(shape):
+        return NotImplemented
+    return _sum(xp, x, tuple(range(lead)))
+
+
+FORWARDS["sum"], FORWARDS["mean"], FORWARDS["sum_to"] = _sum, functools.partial(_sum, mean=True), _sum_to
+
+
+# --- softmax and cross-entropy ------------------------------------------------------------------------------------
+
+
+def _softmax(name: str, log: bool) -> None:
+    def forward(xp: Any, x: Any, axis: Any = -1) -> Any:
+        if not _takes(xp, x) or x.size == 0 or x.ndim == 0 or axis not in (-1, x.ndim - 1):
+            return NotImplemented
+        return kernels.softmax(_launch(x, xp), _rows(x), log=log).reshape(x.shape)
+
+    def rule(F: Any, node: Any, t: Any, saved: dict[str, Any]) -> Any:
+        xp, out = F.library, saved["out"]
+        if not _takes(xp, out) or out.size == 0 or node.params["axis"] not in (-1, out.ndim - 1):
+            return NotImplemented
+        t = _rows(_packed(xp, t))
+        return (kernels.softmax_backward(_launch(t, xp), t, _rows(out), log=log).reshape(out.shape),)
+
+    FORWARDS[name], RULES[name] = forward, rule
+
+
+_softmax("softmax", False)
+_softmax("log_softmax", True)
+
+_NOTHING_IGNORED = -(1 << 63)
+_BY_KERNEL = object()
+"""The aux of a loss: its backward reads the logits again, which is less than to write, read and scale a kept gradient."""
+
+
+def _fits(xp: Any, x: Any, target: Any) -> bool:
+    """Whether a target is what the kernel takes; ids are looked at, since it could not refuse one that is no class."""
+    if not isinstance(target, xp.ndarray) or not target.flags.c_contiguous:
+        return False
+    if target.dtype.kind != "i":
+        return target.dtype == x.dtype and target.shape == x.shape
+    if target.dtype.itemsize < 4 or target.shape != x.shape[:1]:
+        return False
+    return not bool((target.view(f"u{target.dtype.itemsize}") >= x.shape[1]).any())  # a negative id is a huge one
+
+
+def _cross_entropy(xp: Any, x: Any, target: Any, reduction: str = "mean") -> Any:
+    if reduction not in ("mean", "sum", "none") or not _takes(xp, x) or x.ndim != 2 or x.size == 0 or not _fits(xp, x, target):
+        return NotImplemented
+    each = reduction == "none"
+    scale = 1 / x.shape[0] if reduction == "mean" else 1.0
+    found = kernels.cross_entropy(
+        _launch(x, xp), x, target, scale=scale, ignore_index=_NOTHING_IGNORED, losses=each, total=not each
+    )
+    return (found.losses if each else found.total).astype(x.dtype, copy=False), _BY_KERNEL
+
+
+def _cross_entropy_rule(F: Any, node: Any, t: Any, saved: dict[str, Any]) -> Any:
+    if saved["aux"] is not _BY_KERNEL:
+        return NotImplemented
+    xp, x, reduction = F.library, saved["x"], node.params["reduction"]
+    scale = 1 / x.shape[0] if reduction == "mean" else 1.0
+    weights = _packed(xp, t).astype(real_of(x.dtype), copy=False)
+    found = kernels.cross_entropy(
+        _launch(x, xp), x, saved["target"], weights=weights, scale=scale, ignore_index=_NOTHING_IGNORED, gradient=True
+    )
+    return found.gradient, None if node.parents[1] is None else node.op.rules[1](F, t, x, reduction)
+
+
+FORWARDS["cross_entropy"], RULES["cross_entropy"] = _cross_entropy, _cross_entropy_rule
+
+
+# --- normalisation ------------------------------------------------------------------------------------------------
+
+
+def _norm(xp: Any, x: Any, weight: Any, bias: Any, normalized_shape: Any, eps: float | None, centered: bool) -> Any:
+    shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+    given = [p for p in (weight, bias) if p is not None]
+    if not _takes(xp, x, *given) or x.size == 0 or not shape or any(p.shape != shape for p in given):
+        return NotImplemented
+    if len(shape) > x.ndim or x.shape[x.ndim - len(shape) :] != shape:
+        return NotImplemented
+    eps = float(numpy.finfo(x.dtype).eps) if eps is None else eps
+    flat = [None if p is None else p.reshape(-1) for p in (weight, bias)]
+    found = kernels.norm(_launch(x, xp), _rows(x, len(shape)), *flat, eps=eps, centered=centered)
+    return found.y.reshape(x.shape), found._replace(y=None)
+
+
+def _norm_rule(centered: bool, F: Any, node: Any, t: Any, saved: dict[str, Any]) -> Any:
+    aux, x, weight = saved["aux"], saved["x"], saved["weight"]
+    if not isinstance(aux, kernels.Normalized):
+        return NotImplemented
+    xp, count = F.library, aux.scales.size
+    rows, t, launch = x.reshape(count, -1), _packed(xp, t).reshape(count, -1), _launch(x, xp)
+    wanted = [parent is not None for parent in node.parents]
+    wants_weight, wants_bias = wanted[1], centered and wanted[2]
+    grads: list[Any] = [None] * len(wanted)
+    if wanted[0]:
+        flat = None if weight is None else weight.reshape(-1)
+        grads[0] = kernels.norm_backward(launch, t, rows, flat, aux.means, aux.scales).reshape(x.shape)
+    if wants_weight or wants_bias:
+        found = kernels.norm_backward_parameters(launch, t, rows, aux.means, aux.scales, weight=wants_weight, bias=wants_bias)
+        for i, grad in enumerate(found, 1):
+            if grad is not None:
+                grads[i] = grad.reshape(node.parents[i].shape)
+    return grads
+
+
+def _layer_norm(xp: Any, x: Any, weight: Any, bias: Any, normalized_shape: Any, eps: float) -> Any:
+    return _norm(xp, x, weight, bias, normalized_shape, eps, True)
+
+
+def _rms_norm(xp: Any, x: Any, weight: Any, normalized_shape: Any, eps: float | None) -> Any:
+    return _norm(xp, x, weight, None, normalized_shape, eps, False)
+
+
+FORWARDS["layer_norm"], RULES["layer_norm"] = _layer_norm, functools.partial(_norm_rule, True)
+FORWARDS["rms_norm"], RULES["rms_norm"] = _rms_norm, functools.partial(_norm_rule, False)
+
+
+# --- linear layers ------------------------------------------------------------------------------------------------
+
+
+class _Layers(NamedTuple):
+    """The results of all layers, as matrices."""
+
+    values: list[Any]
+
+
+def _layers_fit(xp: Any, arrays: Sequence[Any], activations: Sequence[str | None]) -> bool:
+    x = arrays[0]
+    if not _takes(xp, *(a for a in arrays if a is not None)) or x.ndim < 2:
+        return False
+    if any(name not in (None, "relu", "tanh", "sigmoid") for name in activations):
+        return False
+    width, sizes = x.shape[-1], x.size
+    for weight, bias in zip(arrays[1::2], arrays[2::2], strict=True):
+        if (
+            weight is None
+            or weight.ndim != 2
+            or weight.shape[1] != width
+            or (bias is not None and bias.shape != weight.shape[:1])
+        ):
+            return False
+        width, sizes = weight.shape[0], sizes * weight.size
+    return sizes > 0
+
+
+def _linear_layers(xp: Any, *arrays: Any, activations: Sequence[str | None]) -> Any:
+    if not _layers_fit(xp, arrays, activations):
+        return NotImplemented
+    x, launch = _rows(arrays[0]), _launch(arrays[0], xp)
+    values = []
+    for name, weight, bias in zip(activations, arrays[1::2], arrays[2::2], strict=True):
+        x = _packed(xp, xp.dot(x, weight.T))
+        if name is None:
+            if bias is not None:
+                x += bias
+        elif bias is None:
+            kernels.activation(launch, name, x, out=x)
+        else:
+            kernels.bias_activation(launch, name, x, bias, out=x)
+        values.append(x)
+    return x.reshape(*arrays[0].shape[:-1], x.shape[1]), _Layers(values)
+
+
+def _linear_layers_rule(F: Any, node: Any, t: Any, saved: dict[str, Any]) -> Any:
+    """As the composition's rule; an activation's backward is written over the cotangent, and sums it for the bias."""
+    aux, arrays, activations = saved["aux"], saved["arrays"], node.params["activations"]
+    if not isinstance(aux, _Layers):
+        return NotImplemented
+    xp, values, launch = F.library, aux.values, _launch(t, F.library)
+    wanted = [parent is not None for parent in node.parents]
+    grads: list[Any] = [None] * len(wanted)
+    t, fresh = _packed(xp, t).reshape(values[-1].shape), False
+    for i in range(len(activations) - 1, -1, -1):
+        at, name, over = 2 * i + 1, activations[i], t if fresh else None
+        if name is None:
+            if wanted[at + 1]:
+                grads[at + 1] = kernels.sum_columns(launch, t)
+        elif wanted[at + 1]:
+            t, grads[at + 1] = kernels.bias_activation_backward(launch, name, t, values[i], arrays[at + 1], out=over)
+        else:
+            t = kernels.activation_backward(launch, name, t, values[i], out=over)
+        if wanted[at]:
+            grads[at] = xp.dot(t.T, values[i - 1] if i else _rows(arrays[0]))
+        if not any(wanted[:at]):
+            return grads
+        t, fresh = _packed(xp, xp.dot(t, arrays[at])), True
+    grads[0] = t.reshape(arrays[0].shape)
+    return grads
+
+
+FORWARDS["linear_layers"], RULES["linear_layers"] = _linear_layers, _linear_layers_rule
+
+
+# --- optimisers' steps --------------------------------------------------------------------------------------------
+
+
+@functools.lru_cache(maxsize=64)
+def _number(xp: Any, device: int, stream: int, value: float) -> Any:
+    """A number in device memory, written by a kernel, so that nobody waits; the learning rate's stays from step to step."""
+    return xp.full((1,), value, numpy.float64)
+
+
+_tables: OrderedDict[Any, optimizers.TensorTable] = OrderedDict()
+"""Tables of the last steps by the addresses in them: gradients mostly come to lie where they lay before."""
+
+
+def _step(states: int, step: Callable[..., None], numbers: int) -> Callable[..., Any]:
+    """The kernel form of an optimiser's op: `numbers` of its inputs are numbers, then come runs of arrays."""
+
+    def forward(xp: Any, *inputs: Any, **options: Any) -> Any:
+        tensors = inputs[numbers:]
+        if not tensors or not _takes(xp, *tensors):
+            return NotImplemented
+        n = len(tensors) // (2 + states)
+        runs = [tensors[i * n : (i + 1) * n] for i in range(2 + states)]
+        if any(a.shape != p.shape for run in runs for a, p in zip(run, runs[0], strict=True)):
+            return NotImplemented
+        launch = _launch(tensors[0], xp)
+        device, stream = tensors[0].data.device_id, xp.cuda.get_current_stream().ptr
+        scalars = [_number(xp, device, stream, float(value)) for value in inputs[:numbers]]
+        key = (xp, device, stream, tensors[0].dtype, *((a.data.ptr, a.size) for a in tensors))
+        table = _tables.pop(key, None) or optimizers.tensor_table(launch, *runs)._replace(arrays=())
+        _tables[key] = table
+        if len(_tables) > 32:
+            _tables.popitem(last=False)
+        step(launch, table, *scalars, **options)
+        return None
+
+    return forward
+
+
+FORWARDS["sgd_"] = _step(0, optimizers.sgd, 1)
+FORWARDS["sgd_momentum_"] = _step(1, optimizers.sgd_momentum, 2)
+FORWARDS["adam_"] = _step(2, optimizers.adam, 2)
+FORWARDS["amsgrad_"] = _step(3, optimizers.adam, 2)
