@@ -95,6 +95,11 @@ def cotangent_for(out: Any) -> np.ndarray:
 # --- references ---------------------------------------------------------------------------------------------------
 
 
+def dropout_from(x: Any, state: Any, p: float = 0.5) -> Any:
+    drawn = np.random.Generator(np.random.Philox(counter=state[:4], key=state[4:])).random(x.shape)
+    return np.where(drawn >= p, x / max(1 - p, 1e-300), 0)
+
+
 def reduced(values: Any, reduction: str) -> Any:
     return {"none": lambda v: v, "sum": np.sum, "mean": np.mean}[reduction](values)
 
@@ -205,6 +210,7 @@ def linear_layers(arrays: Any, activations: Any) -> Any:
 
 
 REFERENCES: dict[str, Callable[..., Any]] = {
+    "dropout_from": dropout_from,
     "clip": lambda x, a_min=None, a_max=None: np.clip(x, a_min, a_max),
     "rsqrt": lambda x: x**-0.5,
     "sigmoid": special.expit,

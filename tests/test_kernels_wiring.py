@@ -225,6 +225,23 @@ def test_a_walk_that_begins_on_the_cpu(launches: Counter[str]) -> None:
     np.testing.assert_allclose(grads[0].numpy(), grads[1].numpy(), rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_dropout_draws_what_the_cpu_draws_and_leaves_the_generator_where_it_does(dtype: str, launches: Counter[str]) -> None:
+    results = []
+    for device in ("cpu", DEVICE):
+        gg.manual_seed(0)
+        found = []
+        for shape in ((3, 7), (5,), (8, 8)):
+            x = gg.ones(shape, dtype=dtype, device=device, requires_grad=True)
+            y = nn.functional.dropout(x, 0.3)
+            (y * y).sum().backward()
+            found += [y.detach().numpy(), x.grad.numpy(), gg.random.uniform((3,), device=device).numpy()]
+        results.append(found)
+    assert launches["dropout<"] == 6
+    for got, want in zip(*results, strict=True):
+        np.testing.assert_array_equal(got, want)
+
+
 # --- training -----------------------------------------------------------------------------------------------------
 
 OPTIMIZERS: dict[str, tuple[Callable[..., Any], str]] = {

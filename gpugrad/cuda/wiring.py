@@ -264,6 +264,23 @@ FORWARDS["layer_norm"], RULES["layer_norm"] = _layer_norm, functools.partial(_no
 FORWARDS["rms_norm"], RULES["rms_norm"] = _rms_norm, functools.partial(_norm_rule, False)
 
 
+# --- dropout ------------------------------------------------------------------------------------------------------
+
+
+def _dropout_from(xp: Any, x: Any, state: Any, p: float = 0.5) -> Any:
+    if not _takes(xp, x) or not isinstance(state, xp.ndarray) or state.dtype != numpy.uint64 or state.shape != (6,):
+        return NotImplemented
+    return kernels.dropout(_launch(x, xp), x, state, p)
+
+
+def _dropout_from_rule(F: Any, node: Any, t: Any, saved: dict[str, Any]) -> Any:
+    out = _dropout_from(F.library, _packed(F.library, t), saved["state"], node.params["p"])
+    return out if out is NotImplemented else (out, None)
+
+
+FORWARDS["dropout_from"], RULES["dropout_from"] = _dropout_from, _dropout_from_rule
+
+
 # --- linear layers ------------------------------------------------------------------------------------------------
 
 

@@ -6,9 +6,14 @@ from typing import Any
 
 import numpy
 
+from .. import backend
 from ..errors import ShapeError
-from ..op import ArrayLike, as_tensor
+from ..op import ArrayLike, as_tensor, linear
 from ..op import composed as F
+from ..tape import current_mode
+from . import philox
+from .random import default_generator
+from .samples import array, calls
 
 
 def uniform_on(x: Any, shape: tuple[int, ...]) -> Any:
@@ -16,13 +21,45 @@ def uniform_on(x: Any, shape: tuple[int, ...]) -> Any:
     return F.random_uniform(shape, numpy.promote_types(x.dtype, numpy.float32), None, x.device)
 
 
-def _dropped(name: str, x: Any, shape: tuple[int, ...], p: float, training: bool) -> Any:
+def _check_p(name: str, p: float) -> None:
     if not 0 <= p <= 1:
         raise ValueError(f"{name}: p is a probability, in [0, 1]; got {p}")
+
+
+def _scale(p: float) -> float:
+    """What elements that are kept are multiplied by."""
+    return 0 if p == 1 else 1 / (1 - p)
+
+
+def _dropped(name: str, x: Any, shape: tuple[int, ...], p: float, training: bool) -> Any:
+    _check_p(name, p)
     if not training or p == 0:
         return x
-    kept = F.astype(F.greater_equal(uniform_on(x, shape), p), x.dtype)
-    return x * (kept if p == 1 else kept * (1 / (1 - p)))
+    return x * F.multiply(F.greater_equal(uniform_on(x, shape), p), x.dtype.type(_scale(p)))
+
+
+_STATE = numpy.array([1, 2, 3, 4, 5, 6], numpy.uint64)
+
+
+@linear(
+    transpose=lambda F, t, state, p: F.dropout_from(t, state, p),
+    samples=calls(
+        lambda rng: ((array(rng, 3, 7), _STATE), {}),
+        lambda rng: ((array(rng, 5), _STATE), {"p": 0.25}),
+        lambda rng: ((array(rng, 2), _STATE), {"p": 1.0}),
+    ),
+)
+def dropout_from(xp: Any, x: ArrayLike, state: ArrayLike, p: float = 0.5) -> Any:
+    """`dropout` by the numbers that follow a state of the generator, which its backward draws again: no mask is kept.
+
+    >>> import gpugrad as gg
+    >>> import numpy as np
+    >>> gg.ops.dropout.dropout_from(gg.ones(5), np.ones(6, "uint64"))
+    tensor([2., 0., 0., 2., 2.])
+    """
+    drawn = numpy.promote_types(x.dtype, numpy.float32)
+    kept = philox.uniform_from(xp, backend.on_host(state), x.shape, drawn) >= p
+    return x * (kept.astype(x.dtype) * x.dtype.type(_scale(p)))
 
 
 def dropout(x: ArrayLike, p: float = 0.5, training: bool = True) -> Any:
@@ -35,7 +72,19 @@ def dropout(x: ArrayLike, p: float = 0.5, training: bool = True) -> Any:
     tensor(2.)
     """
     x = as_tensor(x)
-    return _dropped("dropout", x, x.shape, p, training)
+    bits: Any = default_generator().bit_generator
+    if not training or p == 0 or x.dtype.kind != "f":
+        return _dropped("dropout", x, x.shape, p, training)
+    bits.advance(0)  # to the next block of the generator, where a kernel can begin: before and after, on all devices
+    if x.device == "cpu" or current_mode().records is not None:  # a program would draw the same numbers again and again
+        out = _dropped("dropout", x, x.shape, p, training)
+        if x.size % 8:
+            bits.advance(0)
+        return out
+    _check_p("dropout", p)
+    state = backend.beside(philox.state_of(bits), x._array)
+    bits.advance(philox.blocks_of(x.size, numpy.promote_types(x.dtype, numpy.float32)))
+    return F.dropout_from(x, state, p)
 
 
 def _channels(name: str, x: Any, spatial: int, p: float, training: bool) -> Any:
@@ -65,4 +114,4 @@ def dropout2d(x: ArrayLike, p: float = 0.5, training: bool = True) -> Any:
     return _channels("dropout2d", x, 2, p, training)
 
 
-__all__ = ["dropout", "dropout1d", "dropout2d", "uniform_on"]
+__all__ = ["dropout", "dropout1d", "dropout2d", "dropout_from", "uniform_on"]

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy
 
-__all__ = ["uniform"]
+__all__ = ["blocks_of", "state_of", "uniform", "uniform_from"]
 
 _MULTIPLIERS = 0xD2E7470EE14C6C93, 0xCA5A826395121157
 _WEYL = 0x9E3779B97F4A7C15, 0xBB67AE8584CAA73B
@@ -37,11 +37,34 @@ def uniform(xp: ModuleType, bits: numpy.random.Philox, shape: Any, dtype: Any) -
     """
     shape = (shape,) if isinstance(shape, int | numpy.integer) else tuple(shape)
     count = math.prod(shape)
+    words = _words(xp, bits, count) if dtype == numpy.float64 else _halves(xp, bits, count)
+    return _numbers(words, count, dtype).reshape(shape)
+
+
+def state_of(bits: numpy.random.Philox) -> Any:
+    """The state of a generator between two blocks as six words, counter and key: what the blocks that follow depend on."""
+    state = bits.state["state"]
+    return numpy.concatenate([state["counter"], state["key"]])
+
+
+def blocks_of(count: int, dtype: Any) -> int:
+    """How many blocks so many numbers of float32 or float64 take."""
+    return -(-count // (4 if dtype == numpy.float64 else 8))
+
+
+def uniform_from(xp: ModuleType, state: Any, shape: tuple[int, ...], dtype: Any) -> Any:
+    """`uniform` of the generator that has a `state_of` given in host memory, and stays where it is."""
+    words = [int(word) for word in state]
+    counter, count = sum(word << 64 * i for i, word in enumerate(words[:4])), math.prod(shape)
+    made = _blocks(xp, counter + 1, blocks_of(count, dtype), words[4:]).reshape(-1)
+    return _numbers(made if dtype == numpy.float64 else made.view(numpy.uint32), count, dtype).reshape(shape)
+
+
+def _numbers(bits: Any, count: int, dtype: Any) -> Any:
+    """Numbers in [0, 1) of words of 64 bits, or of halves."""
     if dtype == numpy.float64:
-        numbers = (_words(xp, bits, count) >> 11).astype(dtype) * 2.0**-53
-    else:
-        numbers = (_halves(xp, bits, count) >> 8).astype(dtype) * numpy.float32(2.0**-24)
-    return numbers.reshape(shape)
+        return (bits[:count] >> 11).astype(dtype) * 2.0**-53
+    return (bits[:count] >> 8).astype(dtype) * numpy.float32(2.0**-24)
 
 
 def _halves(xp: ModuleType, bits: numpy.random.Philox, count: int) -> Any:
