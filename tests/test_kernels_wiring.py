@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import cupy_standin
 import numpy as np
@@ -19,7 +19,7 @@ from test_ops_cupy import DEVICE, derivatives, moved, on_gpu, same
 
 import gpugrad as gg
 from gpugrad import nn, optim
-from gpugrad.cuda import wiring
+from gpugrad.cuda import gemm, wiring
 
 pytestmark = needs_cpu_runner
 
@@ -62,6 +62,8 @@ def stays(case: Case) -> bool:
     if case.op.name in ("sum", "mean"):
         axes = (axis,) if isinstance(axis, int) else axis
         return array.size == 0 or array.ndim == 0 or (axes is not None and sorted(a % array.ndim for a in axes) in ([1], [0, 2]))
+    if case.op.name in ("mm", "matmul", "linear"):  # by cuBLASLt, see test_products
+        return True
     return case.op.name == "sum_to" and case.sample.args[1] == (3, 1)
 
 
@@ -240,6 +242,56 @@ def test_dropout_draws_what_the_cpu_draws_and_leaves_the_generator_where_it_does
     assert launches["dropout<"] == 6
     for got, want in zip(*results, strict=True):
         np.testing.assert_array_equal(got, want)
+
+
+# --- products by cuBLASLt -------------------------------------------------------------------------------------------
+
+
+class FakePlan:
+    """In place of cuBLASLt's: the product that the problem describes."""
+
+    ran: ClassVar[list[Any]] = []
+
+    def __init__(self, problem: Any) -> None:
+        self.problem = problem
+
+    def run(self, a: Any, b: Any, out: Any, bias: Any = None, aux: Any = None) -> None:
+        if self.problem.n == 13:
+            raise gg.DeviceError("cuBLASLt has no algorithm")
+        assert (bias is not None) == (self.problem.epilogue == gemm.Epilogue.BIAS)
+        out._hidden[...] = a._hidden @ b._hidden + (0 if bias is None else bias._hidden)
+        self.ran.append(self.problem)
+
+
+PRODUCTS: dict[str, tuple[Callable[..., Any], list[Any], int]] = {
+    "mm": (gg.mm, [rows(3, 4), rows(4, 5, seed=1)], 3),
+    "matmul": (gg.matmul, [rows(3, 4), rows(4, 5, seed=1)], 3),
+    "matmul of a transpose": (lambda x, y: x.T @ y, [rows(4, 3), rows(4, 5, seed=1)], 3),
+    "linear": (nn.functional.linear, [rows(3, 4), rows(5, 4, seed=1), rows(5, seed=2)], 3),
+    "linear of a stack": (nn.functional.linear, [rows(2, 3, 4), rows(5, 4, seed=1)], 2),
+    "layers": (lambda x, w, b, v: gg.ops.linalg.linear_layers([x, w, b, v, None], ("relu", None)),
+               [rows(3, 4), rows(5, 4, seed=1), rows(5, seed=2), rows(2, 5, seed=3)], 6),
+    "double precision with a bias": (nn.functional.linear, [rows(3, 4, dtype="float64"), rows(5, 4, dtype="float64"),
+                                                            rows(5, dtype="float64")], 2),
+    "a stack": (gg.matmul, [rows(2, 3, 4), rows(2, 4, 5)], 0),
+    "vectors": (gg.matmul, [rows(4), rows(4)], 0),
+    "nothing": (gg.matmul, [rows(0, 4), rows(4, 5)], 0),
+    "no algorithm": (gg.matmul, [rows(3, 4), rows(4, 13)], 1),
+    "rows that lie apart both ways": (lambda x, y: x[:, ::2] @ y, [rows(3, 8), rows(4, 5)], 1),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PRODUCTS)
+def test_products(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gemm, "plan", FakePlan)
+    monkeypatch.setattr(gemm, "runs_on", lambda device: True)
+    monkeypatch.setattr(wiring, "_ALIGNMENT", 1)
+    monkeypatch.setattr(wiring, "_refused", set())
+    FakePlan.ran.clear()
+    function, arrays, count = PRODUCTS[name]
+    same(first_order(function, arrays, DEVICE), first_order(function, arrays, "cpu"), 3e-6)
+    assert len(FakePlan.ran) == count
+    assert {problem.n for problem in wiring._refused} == ({13} if name == "no algorithm" else set())
 
 
 # --- training -----------------------------------------------------------------------------------------------------

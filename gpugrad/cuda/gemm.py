@@ -23,7 +23,7 @@ import numpy
 from .. import backend
 from ..errors import DeviceError, ShapeError
 
-__all__ = ["Epilogue", "Plan", "Problem", "find_library", "is_available", "matmul", "problem_of"]
+__all__ = ["Epilogue", "Plan", "Problem", "find_library", "is_available", "matmul", "problem_of", "runs_on"]
 
 
 class Epilogue:
@@ -85,6 +85,15 @@ def find_library() -> Any:
 def is_available() -> bool:
     """Whether products can go through cuBLASLt here."""
     return find_library() is not None
+
+
+@functools.cache
+def runs_on(device: int) -> bool:
+    """Whether products can go through cuBLASLt on a device, which is the current one."""
+    try:
+        return is_available() and bool(_handle(device))
+    except DeviceError:
+        return False
 
 
 def _declared(lib: Any) -> Any:

@@ -17,7 +17,8 @@ from typing import Any, NamedTuple
 
 import numpy
 
-from . import kernels, optimizers
+from ..errors import DeviceError
+from . import gemm, kernels, optimizers
 from .launcher import Launcher, real_of
 
 __all__ = ["FORWARDS", "RULES", "forward", "has_kernels"]
@@ -281,6 +282,51 @@ def _dropout_from_rule(F: Any, node: Any, t: Any, saved: dict[str, Any]) -> Any:
 FORWARDS["dropout_from"], RULES["dropout_from"] = _dropout_from, _dropout_from_rule
 
 
+# --- products -----------------------------------------------------------------------------------------------------
+
+_refused: set[Any] = set()
+"""Products for which cuBLASLt has no algorithm."""
+_ALIGNMENT = 256
+"""Bytes; what cuBLASLt's choice of an algorithm takes for granted of addresses. CuPy's own arrays have it, views may not."""
+
+
+def _product(xp: Any, a: Any, b: Any, bias: Any = None) -> Any:
+    """``a @ b`` of two matrices, with a bias, by cuBLASLt: in the precision chosen, and capturable, as CuPy's are not."""
+    arrays = [a, b] if bias is None else [a, b, bias]
+    if not all(isinstance(array, xp.ndarray) and array.dtype == a.dtype and array.size for array in arrays):
+        return NotImplemented
+    if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[0] or a.dtype.char not in ("efE" if bias is not None else "efdE"):
+        return NotImplemented
+    if bias is not None and (bias.shape != b.shape[1:] or not bias.flags.c_contiguous):
+        return NotImplemented
+    if any(array.data.ptr % _ALIGNMENT for array in arrays):
+        return NotImplemented
+    problem = gemm.problem_of(a, b, gemm.Epilogue.NONE if bias is None else gemm.Epilogue.BIAS)
+    if problem is None or problem in _refused or not gemm.runs_on(a.data.device_id):
+        return NotImplemented
+    try:
+        return gemm.matmul(a, b, bias)
+    except DeviceError:
+        _refused.add(problem)
+        return NotImplemented
+
+
+def _dot(xp: Any, a: Any, b: Any) -> Any:
+    out = _product(xp, a, b)
+    return _packed(xp, xp.dot(a, b)) if out is NotImplemented else out
+
+
+def _linear(xp: Any, x: Any, weight: Any, bias: Any = None) -> Any:
+    if getattr(x, "ndim", 0) < 2 or getattr(weight, "ndim", 0) != 2 or not _takes(xp, x):
+        return NotImplemented
+    out = _product(xp, _rows(x), weight.T, bias)
+    return out if out is NotImplemented else out.reshape(*x.shape[:-1], weight.shape[0])
+
+
+FORWARDS["mm"] = FORWARDS["matmul"] = _product
+FORWARDS["linear"] = _linear
+
+
 # --- linear layers ------------------------------------------------------------------------------------------------
 
 
@@ -315,14 +361,19 @@ def _linear_layers(xp: Any, *arrays: Any, activations: Sequence[str | None]) -> 
     x, launch = _rows(arrays[0]), _launch(arrays[0], xp)
     values = []
     for name, weight, bias in zip(activations, arrays[1::2], arrays[2::2], strict=True):
-        x = _packed(xp, xp.dot(x, weight.T))
         if name is None:
-            if bias is not None:
-                x += bias
-        elif bias is None:
-            kernels.activation(launch, name, x, out=x)
+            affine = _product(xp, x, weight.T, bias)
+            if affine is NotImplemented:
+                affine = _dot(xp, x, weight.T)
+                if bias is not None:
+                    affine += bias
+            x = affine
         else:
-            kernels.bias_activation(launch, name, x, bias, out=x)
+            x = _dot(xp, x, weight.T)
+            if bias is None:
+                kernels.activation(launch, name, x, out=x)
+            else:
+                kernels.bias_activation(launch, name, x, bias, out=x)
         values.append(x)
     return x.reshape(*arrays[0].shape[:-1], x.shape[1]), _Layers(values)
 
@@ -346,10 +397,10 @@ def _linear_layers_rule(F: Any, node: Any, t: Any, saved: dict[str, Any]) -> Any
         else:
             t = kernels.activation_backward(launch, name, t, values[i], out=over)
         if wanted[at]:
-            grads[at] = xp.dot(t.T, values[i - 1] if i else _rows(arrays[0]))
+            grads[at] = _dot(xp, t.T, values[i - 1] if i else _rows(arrays[0]))
         if not any(wanted[:at]):
             return grads
-        t, fresh = _packed(xp, xp.dot(t, arrays[at])), True
+        t, fresh = _dot(xp, t, arrays[at]), True
     grads[0] = t.reshape(arrays[0].shape)
     return grads
 
