@@ -104,10 +104,16 @@ def reduced(values: Any, reduction: str) -> Any:
     return {"none": lambda v: v, "sum": np.sum, "mean": np.mean}[reduction](values)
 
 
-def cross_entropy(x: Any, target: Any, reduction: str = "mean") -> Any:
+def cross_entropy(x: Any, target: Any, reduction: str = "mean", ignore_index: int = -100, label_smoothing: float = 0.0) -> Any:
     logs = special.log_softmax(x, axis=1)
-    one_hot = np.eye(x.shape[1])[target] if target.dtype.kind == "i" else target
-    return reduced(-special.xlogy(one_hot, np.exp(logs)).sum(axis=1), reduction)
+    soft = np.eye(x.shape[1])[target] if target.dtype.kind == "i" else target
+    soft = soft * (1 - label_smoothing) + label_smoothing / x.shape[1]
+    losses = -special.xlogy(soft, np.exp(logs)).sum(axis=1)
+    if target.dtype.kind == "i":
+        losses[target == ignore_index] = 0
+        if reduction == "mean":
+            return losses.sum() / (target != ignore_index).sum()
+    return reduced(losses, reduction)
 
 
 def huber_loss(x: Any, target: Any, reduction: str = "mean", delta: float = 1.0) -> Any:

@@ -120,6 +120,8 @@ BACKWARDS: dict[str, tuple[Callable[..., Any], list[Any], dict[str, int]]] = {
     "cross_entropy, int32": (lambda x: gg.cross_entropy(x, _beside(IDS.astype("int32"), x)), [rows(7, 5)], {"cross_entropy": 2}),
     "cross_entropy, probabilities": (lambda x, p: gg.cross_entropy(x, gg.softmax(p)), [rows(7, 5), rows(7, 5, seed=1)],
                                      {"cross_entropy": 2}),
+    "cross_entropy, options": (lambda x: gg.cross_entropy(x, _beside(IDS, x), ignore_index=1, label_smoothing=0.1), [rows(7, 5)],
+                               {"cross_entropy": 2, "mean_weight": 1}),
     "layer_norm": (lambda x, w, b: nn.functional.layer_norm(x, 5, w, b), [rows(7, 5), rows(5, seed=1), rows(5, seed=2)],
                    {"norm_forward": 1, "norm_backward<": 1, "norm_backward_parameters": 1}),
     "rms_norm": (lambda x, w: nn.functional.rms_norm(x, (2, 5), w), [rows(7, 2, 5), rows(2, 5, seed=1)],
@@ -193,8 +195,12 @@ def test_integers_numbers_and_complex_arrays() -> None:
 def test_ids_that_are_no_class_are_an_error_and_ignored_ones_are_not(ids: list[int]) -> None:
     with pytest.raises(gg.ShapeError, match=r"class ids must be in 0\.\.4"):
         gg.cross_entropy(moved(rows(2, 5)), moved(np.array(ids)))
-    here, there = ([rows(3, 5), np.array([-100, 2, 1])], [moved(rows(3, 5)), moved(np.array([-100, 2, 1]))])
-    same(gg.cross_entropy(*there), gg.cross_entropy(*here), 1e-6)
+    for some in ([-100, 2, 1], [-100, -100, -100]):
+        here, there = ([rows(3, 5), np.array(some)], [moved(rows(3, 5)), moved(np.array(some))])
+        for options in ({}, {"reduction": "sum"}, {"label_smoothing": 0.1}):
+            same(gg.cross_entropy(*there, **options), gg.cross_entropy(*here, **options), 1e-6)
+            same(gg.grad(gg.cross_entropy)(*there, **options), gg.grad(gg.cross_entropy)(*here, **options), 1e-6)
+    assert {name.split("<")[0] for name in cuda.launches} == {"cross_entropy", "mean_weight"}
 
 
 def test_arrays_that_miss_16_bytes() -> None:

@@ -45,8 +45,11 @@ def multiclass_svm_loss(x: Any, target: Any, reduction: str = "mean") -> Any:
     return nn.multi_margin_loss(x, torch.tensor(target), reduction=reduction) * x.shape[1]
 
 
-def cross_entropy(x: Any, target: Any, reduction: str = "mean") -> Any:
-    return nn.cross_entropy(x, torch.as_tensor(target), reduction=reduction)
+def cross_entropy(x: Any, target: Any, **options: Any) -> Any:
+    target = torch.as_tensor(target)
+    if target.is_floating_point():
+        options.pop("ignore_index", None)  # which it refuses to be given, though it would mean nothing
+    return nn.cross_entropy(x, target, **options)
 
 
 def of_pairs(function: Callable[..., Any]) -> Callable[..., Any]:

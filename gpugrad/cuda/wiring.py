@@ -175,43 +175,69 @@ def _softmax(name: str, log: bool) -> None:
 _softmax("softmax", False)
 _softmax("log_softmax", True)
 
-_NOTHING_IGNORED = -(1 << 63)
-_BY_KERNEL = object()
-"""The aux of a loss: its backward reads the logits again, which is less than to write, read and scale a kept gradient."""
+
+class _RowWeights(NamedTuple):
+    """What a loss is a sum with: an array of one number or None, and a number.
+
+    The backward reads the logits again, which is less than to write a gradient, read and scale it.
+    """
+
+    weights: Any
+    scale: float
 
 
-def _fits(xp: Any, x: Any, target: Any) -> bool:
-    """Whether a target is what the kernel takes; ids are looked at, since it could not refuse one that is no class."""
-    if not isinstance(target, xp.ndarray) or not target.flags.c_contiguous:
-        return False
-    if target.dtype.kind != "i":
-        return target.dtype == x.dtype and target.shape == x.shape
-    if target.dtype.itemsize < 4 or target.shape != x.shape[:1]:
-        return False
-    return not bool((target.view(f"u{target.dtype.itemsize}") >= x.shape[1]).any())  # a negative id is a huge one
+def _ids_fit(x: Any, ids: Any, ignored: int) -> bool | None:
+    """Whether some class ids are ignored; None if there are some that are no class, which the kernel could not refuse."""
+    outside = ids.view(f"u{ids.dtype.itemsize}") >= x.shape[1]  # a negative id is a huge one
+    if not bool(outside.any()):
+        return 0 <= ignored < x.shape[1]
+    return None if bool((outside & (ids != ignored)).any()) else True
 
 
-def _cross_entropy(xp: Any, x: Any, target: Any, reduction: str = "mean") -> Any:
-    if reduction not in ("mean", "sum", "none") or not _takes(xp, x) or x.ndim != 2 or x.size == 0 or not _fits(xp, x, target):
+def _cross_entropy(
+    xp: Any, x: Any, target: Any, reduction: str = "mean", ignore_index: int = -100, label_smoothing: float = 0.0
+) -> Any:
+    if reduction not in ("mean", "sum", "none") or not _takes(xp, x) or x.ndim != 2 or x.size == 0:
         return NotImplemented
-    each = reduction == "none"
-    scale = 1 / x.shape[0] if reduction == "mean" else 1.0
-    found = kernels.cross_entropy(
-        _launch(x, xp), x, target, scale=scale, ignore_index=_NOTHING_IGNORED, losses=each, total=not each
-    )
-    return (found.losses if each else found.total).astype(x.dtype, copy=False), _BY_KERNEL
+    if not isinstance(target, xp.ndarray) or not target.flags.c_contiguous or not 0 <= label_smoothing <= 1:
+        return NotImplemented
+    some: bool | None = False
+    if target.dtype.kind != "i":
+        if target.dtype != x.dtype or target.shape != x.shape:
+            return NotImplemented
+    elif target.dtype.itemsize < 4 or target.shape != x.shape[:1] or (some := _ids_fit(x, target, ignore_index)) is None:
+        return NotImplemented
+    launch, each, aux = _launch(x, xp), reduction == "none", _RowWeights(None, 1.0)
+    if reduction == "mean":
+        real = real_of(x.dtype)
+        weight = kernels.mean_weight(launch, target, real, ignore_index) if some else None
+        aux = _RowWeights(weight, 1.0 if some else 1 / x.shape[0])
+    options: dict[str, Any] = {"ignore_index": ignore_index, "label_smoothing": label_smoothing}
+    found = kernels.cross_entropy(launch, x, target, scale=aux.scale, losses=each, total=not each, **options)
+    out = found.losses if each else found.total
+    if aux.weights is not None:
+        out = out * aux.weights[0]  # 0 times infinity, nan, where all are ignored
+    return out.astype(x.dtype, copy=False), aux
 
 
 def _cross_entropy_rule(F: Any, node: Any, t: Any, saved: dict[str, Any]) -> Any:
-    if saved["aux"] is not _BY_KERNEL:
+    aux, x, params = saved["aux"], saved["x"], node.params
+    if not isinstance(aux, _RowWeights):
         return NotImplemented
-    xp, x, reduction = F.library, saved["x"], node.params["reduction"]
-    scale = 1 / x.shape[0] if reduction == "mean" else 1.0
-    weights = _packed(xp, t).astype(real_of(x.dtype), copy=False)
+    weights = _packed(F.library, t).astype(real_of(x.dtype), copy=False)
+    options: dict[str, Any] = {"ignore_index": params["ignore_index"], "label_smoothing": params["label_smoothing"]}
     found = kernels.cross_entropy(
-        _launch(x, xp), x, saved["target"], weights=weights, scale=scale, ignore_index=_NOTHING_IGNORED, gradient=True
+        _launch(x, F.library),
+        x,
+        saved["target"],
+        weights=weights if aux.weights is None else weights * aux.weights,
+        scale=aux.scale,
+        gradient=True,
+        **options,
     )
-    return found.gradient, None if node.parents[1] is None else node.op.rules[1](F, t, x, reduction)
+    if node.parents[1] is None:
+        return found.gradient, None
+    return found.gradient, node.op.rules[1](F, t, x, params["reduction"], params["label_smoothing"])
 
 
 FORWARDS["cross_entropy"], RULES["cross_entropy"] = _cross_entropy, _cross_entropy_rule

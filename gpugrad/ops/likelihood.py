@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy
 
-from ..backend import made_beside, namespace_of, on_device_of
+from ..backend import made_beside, namespace_of
 from ..errors import DTypeError, ShapeError, describe
 from ..op import ArrayLike, apply, as_tensor, as_tensors, composed, fused, raw, registry
 from . import loss
@@ -162,29 +162,20 @@ def cross_entropy(
     >>> gg.cross_entropy(gg.tensor([[0.0, 0.0]]), np.array([1]))
     tensor(0.6931)
     """
-    if weight is None and ignore_index == -100 and label_smoothing == 0 and getattr(x, "ndim", 2) == 2:
-        try:
-            return apply(_plain, (x, target), {"reduction": reduction})
-        except ShapeError:
-            if not _ignores(target, ignore_index):
-                raise
+    if not 0 <= label_smoothing <= 1:
+        raise ValueError(f"cross_entropy: label_smoothing must be in [0, 1], got {label_smoothing}")
+    if weight is None and getattr(x, "ndim", 2) == 2:
+        options = {"reduction": reduction, "ignore_index": ignore_index, "label_smoothing": label_smoothing}
+        return apply(_unweighted, (x, target), options)
     return _any_cross_entropy(as_tensor(x), as_tensor(target), weight, ignore_index, reduction, label_smoothing)
 
 
-_plain = registry["cross_entropy"]
-
-
-def _ignores(target: Any, ignore_index: int) -> bool:
-    ids = raw(target)
-    with on_device_of(ids):
-        return bool(hasattr(ids, "dtype") and ids.dtype.kind in "iu" and (ids == ignore_index).any())
+_unweighted = registry["cross_entropy"]
 
 
 def _any_cross_entropy(x: Any, target: Any, weight: Any, ignored: int, reduction: str, smoothing: float) -> Any:
     """Cross-entropy with all its options, composed."""
     F = composed
-    if not 0 <= smoothing <= 1:
-        raise ValueError(f"cross_entropy: label_smoothing must be in [0, 1], got {smoothing}")
     if x.ndim == 0:
         raise ShapeError("cross_entropy: logits must be (N, classes, ...) or (classes,), got ()")
     if x.ndim == 1:  # one row

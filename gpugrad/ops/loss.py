@@ -136,46 +136,48 @@ def _is_ids(target: Any) -> bool:
     return bool(numpy.dtype(getattr(target, "dtype", float)).kind in "iu")
 
 
-def _check_classes(x: Any, target: Any) -> None:
-    """Refuse logits and targets that do not fit."""
+def _check_classes(x: Any, target: Any, ignored: int | None = None) -> bool:
+    """Refuse logits and targets that do not fit; whether some ids are no class but the ignored one."""
     shape = x.shape
     if x.dtype.kind == "c":
         raise complex_loss()
     if len(shape) != 2:
         raise ShapeError(f"logits must be (N, classes), got {shape}")
-    check_targets(shape, target)
+    return check_targets(shape, target, ignored)
 
 
-def check_ids(raw: Any, classes: int, ignored: int | None = None) -> None:
-    """Refuse a class id out of range: it would give a wrong number, not an error."""
+def check_ids(raw: Any, classes: int, ignored: int | None = None) -> bool:
+    """Refuse a class id out of range: it would give a wrong number, not an error. Whether some are, but are ignored."""
     if backend.many_devices:
         with backend.on_device_of(raw):
-            _check_ids(raw, classes, ignored)
-    else:
-        _check_ids(raw, classes, ignored)
+            return _check_ids(raw, classes, ignored)
+    return _check_ids(raw, classes, ignored)
 
 
-def _check_ids(raw: Any, classes: int, ignored: int | None) -> None:
+def _check_ids(raw: Any, classes: int, ignored: int | None) -> bool:
     unsigned = raw.view(f"u{raw.dtype.itemsize}")  # a negative id is a huge one: one pass finds both
     if unsigned.size and unsigned.max() >= classes:
         outside = (raw < 0) | (raw >= classes)
         bad = raw[outside if ignored is None else outside & (raw != ignored)]
         if bad.size:
             raise ShapeError(f"class ids must be in 0..{classes - 1} for {classes} logits; got {bad[0]}")
+        return True
+    return False
 
 
-def check_targets(shape: tuple[int, ...], target: Any, ignored: int | None = None) -> None:
-    """Refuse targets that do not fit logits of `shape`, (N, classes, ...)."""
+def check_targets(shape: tuple[int, ...], target: Any, ignored: int | None = None) -> bool:
+    """Refuse targets that do not fit logits of `shape`, (N, classes, ...); whether some are no class, but ignored."""
     if target.dtype.kind in "iu":
         if target.shape != (shape[0], *shape[2:]):
             raise ShapeError(f"class ids must have shape {(shape[0], *shape[2:])}, got {target.shape}")
-        check_ids(getattr(target, "_array", target), shape[1], ignored)
-    elif target.dtype.kind == "b":
+        return check_ids(getattr(target, "_array", target), shape[1], ignored)
+    if target.dtype.kind == "b":
         raise DTypeError("targets must be class ids (integers) or probabilities (floats); got booleans")
-    elif target.shape != shape:
+    if target.shape != shape:
         raise ShapeError(
             f"probability targets must have the logits' shape {shape}, got {describe(target)}; class ids must be integers"
         )
+    return False
 
 
 @functools.lru_cache(maxsize=16)
@@ -210,41 +212,69 @@ def _exp_rows(xp: Any, x: Any) -> tuple[Any, Any, Any]:
     return exps, totals, largest
 
 
-def _cross_entropy_forward(xp: Any, x: Any, target: Any, reduction: str) -> tuple[Any, Any]:
-    """The loss, and what its gradient needs: ``exp(x - max)`` and its row sums."""
-    _check_classes(x, target)
+def _may_ignore(x: Any, target: Any, ignore_index: int) -> bool:
+    """Whether some class ids may be the one that counts for nothing; after a check of them all."""
+    outside = _check_classes(x, target, ignore_index)
+    return outside or (target.dtype.kind in "iu" and 0 <= ignore_index < x.shape[1])
+
+
+def _cross_entropy_forward(xp: Any, x: Any, target: Any, reduction: str, ignore_index: int, label_smoothing: float) -> Any:
+    """The loss; and ``exp(x - max)``, its row sums, the entries that ids chose, which of these count, and how many."""
+    kept = target != ignore_index if _may_ignore(x, target, ignore_index) else None
+    places, count = None, x.shape[0]
+    exps, totals, largest = _exp_rows(xp, x)
+    losses = xp.log(totals)
     if target.dtype.kind in "iu":
-        rows = _rows(x.shape[0]) if xp is numpy else xp.arange(x.shape[0])
-        exps, totals, largest = _exp_rows(xp, x)
-        losses = xp.log(totals)
-        losses -= x[rows, target] - largest
+        rows = _rows(count) if xp is numpy else xp.arange(count)
+        places = (rows, target if kept is None else xp.where(kept, target, 0))
+        chosen = x[places]
+        if label_smoothing:
+            chosen = chosen * (1 - label_smoothing) + xp.add.reduce(x, axis=1) * (label_smoothing / x.shape[1])
+        losses -= chosen - largest
+        if kept is not None:
+            losses, count = xp.where(kept, losses, losses.dtype.type(0)), kept.sum()
     else:
-        rows = None
-        exps, totals, largest = _exp_rows(xp, x)
-        losses = xp.log(totals) * xp.add.reduce(target, axis=1) - xp.add.reduce((x - largest[:, None]) * target, axis=1)
-    return _reduced(xp, losses, reduction), (exps, totals, rows)
+        target = _smoothed(target, label_smoothing)
+        losses = losses * xp.add.reduce(target, axis=1) - xp.add.reduce((x - largest[:, None]) * target, axis=1)
+    return _reduced(xp, losses, reduction, count), (exps, totals, places, kept, count)
 
 
-def _reduced(xp: Any, losses: Any, reduction: str) -> Any:
+def _smoothed(target: Any, smoothing: float) -> Any:
+    return target * (1 - smoothing) + smoothing / target.shape[1] if smoothing else target
+
+
+def _reduced(xp: Any, losses: Any, reduction: str, count: Any) -> Any:
     if reduction == "mean":
-        return xp.add.reduce(losses) / losses.shape[0] if losses.shape[0] else xp.full((), xp.nan, losses.dtype)
+        if not losses.shape[0]:
+            return xp.full((), xp.nan, losses.dtype)
+        if type(count) is int:
+            return xp.add.reduce(losses) / count
+        with numpy.errstate(invalid="ignore"):  # of nothing: nan
+            return xp.divide(xp.add.reduce(losses), count).astype(losses.dtype, copy=False)
     if reduction not in _REDUCTIONS:
         raise ValueError(f"reduction must be one of {', '.join(_REDUCTIONS)}, got {reduction!r}")
     return xp.add.reduce(losses) if reduction == "sum" else losses
 
 
-def _cross_entropy_rule(F: Any, t: Any, target: Any, reduction: str, aux: Any) -> Any:
+def _cross_entropy_rule(F: Any, t: Any, target: Any, reduction: str, label_smoothing: float, aux: Any) -> Any:
     """``softmax - target`` per row, times the cotangent; written over what the forward kept where that is not needed again."""
-    exps, totals, rows = aux
+    exps, totals, places, kept, count = aux
     if reduction == "mean":
-        t = t / exps.shape[0]
-    mass = 1 if rows is not None else target.sum(axis=1)
-    scale = (t * mass / totals)[:, None]
-    grad = operator.imul(exps, scale) if F.once else exps * scale
-    if rows is not None:
-        grad[rows, target] -= t
+        t = t / count if kept is None else (t / count).astype(t.dtype, copy=False)
+    if kept is not None:
+        t = F.where(kept, t, t.dtype.type(0))
+    if places is None:
+        target = _smoothed(target, label_smoothing)
+        scale = (t * target.sum(axis=1) / totals)[:, None]
     else:
+        scale = (t / totals)[:, None]
+    grad = operator.imul(exps, scale) if F.once else exps * scale
+    if places is None:
         grad -= (t[:, None] if reduction == "none" else t) * target
+        return grad
+    grad[places] -= t * (1 - label_smoothing) if label_smoothing else t
+    if label_smoothing:
+        grad -= (t[:, None] if t.ndim else t) * (label_smoothing / exps.shape[1])
     return grad
 
 
@@ -264,16 +294,38 @@ def _classes(**kwargs: Any) -> Any:
     return calls(*[one(reduction, target) for reduction in _REDUCTIONS for target in (_ids, _probabilities)])
 
 
-def _cross_entropy_target_rule(F: Any, t: Any, x: Any, reduction: str) -> Any:
-    logs = F.log_softmax(x, axis=1)
+def _cross_entropy_samples() -> Any:
+    options: tuple[dict[str, Any], ...] = (
+        {},
+        {"ignore_index": 4},
+        {"label_smoothing": 0.2},
+        {"ignore_index": 2, "label_smoothing": 0.3},
+    )
+
+    def make(rng: Any) -> Any:
+        for given in options:
+            yield from _classes(**given)(rng)
+
+    return make
+
+
+def _cross_entropy_target_rule(F: Any, t: Any, x: Any, reduction: str, label_smoothing: float) -> Any:
+    logs = F.log_softmax(x, axis=1) * (1 - label_smoothing)
     return -logs * (t[:, None] if reduction == "none" else t / x.shape[0] if reduction == "mean" else t)
 
 
-@fused(forward=_cross_entropy_forward, vjp=(_cross_entropy_rule, _cross_entropy_target_rule), samples=_classes())
-def cross_entropy(F: Any, x: ArrayLike, target: ArrayLike, reduction: str = "mean") -> Any:
+@fused(forward=_cross_entropy_forward, vjp=(_cross_entropy_rule, _cross_entropy_target_rule), samples=_cross_entropy_samples())
+def cross_entropy(
+    F: Any,
+    x: ArrayLike,
+    target: ArrayLike,
+    reduction: str = "mean",
+    ignore_index: int = -100,
+    label_smoothing: float = 0.0,
+) -> Any:
     """Softmax cross-entropy of logits (`torch.nn.functional.cross_entropy`).
 
-    This op has no options, and logits of shape (N, classes): what the public function runs where it can. Targets are class
+    This op has no weights, and logits of shape (N, classes): what the public function runs where it can. Targets are class
     ids, integers of shape (N,), or probabilities of shape (N, classes).
 
     >>> import gpugrad as gg
@@ -281,11 +333,19 @@ def cross_entropy(F: Any, x: ArrayLike, target: ArrayLike, reduction: str = "mea
     >>> gg.cross_entropy(gg.tensor([[0.0, 0.0]]), np.array([1]))
     tensor(0.6931)
     """
-    _check_classes(x, target)
+    ids = _constant(target)
+    kept = F.not_equal(ids, ignore_index) if _may_ignore(x, target, ignore_index) else None
     logs = F.log_softmax(x, axis=1)
-    if target.dtype.kind in "iu":
-        return reduce(F, -F.getitem(logs, (_rows_of(x), getattr(target, "_array", target))), reduction)
-    return reduce(F, -F.sum(logs * target, axis=1), reduction)
+    if target.dtype.kind not in "iu":
+        return reduce(F, -F.sum(logs * _smoothed(target, label_smoothing), axis=1), reduction)
+    ids = ids if kept is None else _constant(F.where(kept, ids, 0))
+    losses = -F.getitem(logs, (_rows_of(x), ids))
+    if label_smoothing:
+        losses = losses * (1 - label_smoothing) - F.mean(logs, axis=1) * label_smoothing
+    if kept is None:
+        return reduce(F, losses, reduction)
+    losses = F.where(kept, losses, 0.0)
+    return F.sum(losses) / F.astype(F.sum(kept), x.dtype) if reduction == "mean" else reduce(F, losses, reduction)
 
 
 def _constant(target: Any) -> Any:
