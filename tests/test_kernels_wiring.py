@@ -5,6 +5,7 @@ What was launched is counted, so that it is known to be kernels that gave the nu
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
@@ -248,6 +249,27 @@ def test_dropout_draws_what_the_cpu_draws_and_leaves_the_generator_where_it_does
     assert launches["dropout<"] == 6
     for got, want in zip(*results, strict=True):
         np.testing.assert_array_equal(got, want)
+
+
+def test_where_kernels_cannot_be_compiled(cupy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    class CompileException(Exception):
+        """As CuPy's."""
+
+    def refused(**_: Any) -> Any:
+        raise CompileException("cuda_fp16.h: no such file")
+
+    def function(x: Any, w: Any) -> Any:
+        return nn.functional.layer_norm(gg.tanh(x) @ w, 5)
+
+    monkeypatch.setattr(cupy, "RawModule", refused)
+    monkeypatch.setattr(wiring, "_launcher", functools.cache(wiring._launcher.__wrapped__))
+    arrays = [rows(7, 4), rows(4, 5)]
+    try:
+        with pytest.warns(RuntimeWarning, match=r"cannot be compiled here.*cuda_fp16\.h") as warned:
+            same(first_order(function, arrays, DEVICE), first_order(function, arrays, "cpu"), 3e-6)
+        assert len(warned) == 1
+    finally:
+        wiring._broken.clear()
 
 
 # --- products by cuBLASLt -------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import math
+import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from types import ModuleType
@@ -21,7 +22,7 @@ from ..errors import DeviceError
 from . import gemm, kernels, optimizers
 from .launcher import Launcher, real_of
 
-__all__ = ["FORWARDS", "RULES", "forward", "has_kernels"]
+__all__ = ["FORWARDS", "RULES", "forward", "has_kernels", "rules"]
 
 FORWARDS: dict[str, Callable[..., Any]] = {}
 """``FORWARDS[name](xp, *arrays, **params)``: the result, with what the backward needs where the op has aux."""
@@ -30,9 +31,32 @@ RULES: dict[str, Callable[..., Any]] = {}
 """``RULES[name](F, node, t, saved)``: a cotangent per input, from what the node saved, by name; `F` is as for the op's rules."""
 
 
+_broken: set[ModuleType] = set()
+"""Libraries whose compiler refused a kernel, as where CUDA's headers are missing."""
+
+
 def has_kernels(xp: ModuleType) -> bool:
     """Whether an array library compiles CUDA."""
     return hasattr(xp, "RawModule")
+
+
+def _tried(call: Callable[..., Any], xp: ModuleType, *args: Any, **kwargs: Any) -> Any:
+    """What a kernel form gives; NotImplemented, after a warning, where its kernel cannot be compiled."""
+    if xp in _broken:
+        return NotImplemented
+    try:
+        return call(*args, **kwargs)
+    except Exception as error:
+        if type(error).__name__ != "CompileException":
+            raise
+        _broken.add(xp)
+        warnings.warn(
+            f"gpugrad's CUDA kernels cannot be compiled here, and CuPy's slower functions take their place: {str(error)[:500]}\n"
+            "  CUDA's headers come with `pip install gpugrad[cuda13]` (or `gpugrad[cuda12]` for a CUDA 12 driver)",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+        return NotImplemented
 
 
 def forward(name: str, xp: ModuleType, composition: Callable[..., Any]) -> Callable[..., Any]:
@@ -42,10 +66,15 @@ def forward(name: str, xp: ModuleType, composition: Callable[..., Any]) -> Calla
     by_kernel = FORWARDS[name]
 
     def fast(*arrays: Any, **params: Any) -> Any:
-        out = by_kernel(xp, *arrays, **params)
+        out = _tried(by_kernel, xp, xp, *arrays, **params)
         return composition(*arrays, **params) if out is NotImplemented else out
 
     return fast
+
+
+def rules(xp: ModuleType) -> dict[str, Callable[..., Any]]:
+    """The kernel backwards for the arrays of a library, by the names of ops: ``rule(F, node, t, saved)``."""
+    return {name: functools.partial(_tried, rule, xp) for name, rule in RULES.items()} if has_kernels(xp) else {}
 
 
 def _launch(x: Any, xp: ModuleType) -> Launcher:
@@ -461,7 +490,7 @@ def _step(states: int, step: Callable[..., None], numbers: int) -> Callable[...,
         launch = _launch(tensors[0], xp)
         device, stream = tensors[0].data.device_id, xp.cuda.get_current_stream().ptr
         scalars = [_number(xp, device, stream, float(value)) for value in inputs[:numbers]]
-        key = (xp, device, stream, tensors[0].dtype, *((a.data.ptr, a.size) for a in tensors))
+        key = (xp, device, stream, states, tensors[0].dtype, *((a.data.ptr, a.size) for a in tensors))
         table = _tables.pop(key, None) or optimizers.tensor_table(launch, *runs)._replace(arrays=())
         _tables[key] = table
         if len(_tables) > 32:
