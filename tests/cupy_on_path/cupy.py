@@ -1,6 +1,6 @@
 """Under the name CuPy for processes that a test starts: the stand-in, with kernels that run on the CPU. Test code.
 
-With ``CUPY_ON_PATH=abort`` the process ends where a kernel is first asked for, as it does when CUDA itself crashes.
+With ``CUPY_ABORTS_AT=NAME`` the process ends where a kernel of that name is asked for, as it does when CUDA itself crashes.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class RawModule(cuda_cpu.RawModule):
     """`cupy.RawModule`."""
 
     def get_function(self, name: str) -> Function:
-        if os.environ.get("CUPY_ON_PATH") == "abort":
+        if os.environ.get("CUPY_ABORTS_AT", "no kernel") in name:
             os.abort()
         return Function(self._library, self._names.index(name), name)
 
