@@ -644,3 +644,13 @@ def test_modules_made_of_functions_are_ordinary_ones() -> None:
         nn.Hardtanh(1, 2, 3)
     assert nn.Dropout(0.5).eval()(x).tolist() == x.tolist()
     assert not nn.Dropout(1.0)(x).numpy().any()
+
+
+@pytest.mark.parametrize("name", ["silu", "gelu", "mish", "softsign", "hardswish", "softplus", "sigmoid", "tanh", "elu", "relu"])
+def test_infinities_go_through_without_a_warning(name: str) -> None:
+    x = np.array([np.inf, -np.inf, np.nan, 1e3, -1e3, 0.0])
+    function = getattr(F, name)
+    assert np.isnan(function(x)[2].item())
+    assert np.isfinite(function(x)[3:].numpy()).all()
+    assert np.isfinite(gg.grad(lambda x: function(x)[3:].sum())(x)[3:]).all()
+    assert np.isfinite(gg.jvp(function, (x,), (np.ones(6),))[1][3:]).all()

@@ -135,7 +135,7 @@ def silu(xp: Any, x: ArrayLike) -> Any:
     >>> gg.silu([0.0, 1000.0])
     tensor([   0., 1000.])
     """
-    with numpy.errstate(over="ignore"):
+    with numpy.errstate(over="ignore", invalid="ignore"):  # -inf gives nan, as in PyTorch
         return xp.divide(x, 1 + xp.exp(xp.negative(x)))
 
 
@@ -176,10 +176,12 @@ def gelu(xp: Any, x: ArrayLike, approximate: str = "none") -> Any:
     _check_approximate(approximate)
     if approximate == "tanh":
         near = xp.clip(x, -_FLAT, _FLAT)
-        return 0.5 * x * (1 + xp.tanh((near + 0.044715 * (near * near * near)) * _SQRT_2_OVER_PI))
+        with numpy.errstate(invalid="ignore"):
+            return 0.5 * x * (1 + xp.tanh((near + 0.044715 * (near * near * near)) * _SQRT_2_OVER_PI))
     from .special import erfc
 
-    return 0.5 * x * erfc.op.function(xp, x * -math.sqrt(0.5))  # type: ignore[attr-defined]
+    with numpy.errstate(invalid="ignore"):
+        return 0.5 * x * erfc.op.function(xp, x * -math.sqrt(0.5))  # type: ignore[attr-defined]
 
 
 @elementwise_function(
@@ -192,7 +194,8 @@ def softsign(xp: Any, x: ArrayLike) -> Any:
     >>> gg.nn.functional.softsign([1.0, -3.0])
     tensor([ 0.5 , -0.75])
     """
-    return xp.divide(real_only(x), 1 + xp.abs(x))
+    with numpy.errstate(invalid="ignore"):
+        return xp.divide(real_only(x), 1 + xp.abs(x))
 
 
 def tanhshrink(x: ArrayLike) -> Any:
@@ -212,7 +215,8 @@ def mish(x: ArrayLike) -> Any:
     >>> gg.nn.functional.mish([0.0, 1.0])
     tensor([0.    , 0.8651])
     """
-    return F.multiply(x, F.tanh(F.softplus(x)))
+    with numpy.errstate(invalid="ignore"):
+        return F.multiply(x, F.tanh(F.softplus(x)))
 
 
 _SELU_ALPHA, _SELU_SCALE = 1.6732632423543772848170429916717, 1.0507009873554804934193349852946

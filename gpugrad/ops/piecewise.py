@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy
+
 from ..backend import real_only
 from ..errors import DTypeError, ShapeError, describe, format_site, user_site
 from ..op import ArrayLike, as_tensor, as_tensors, elementwise_function
@@ -58,7 +60,8 @@ def hardswish(x: ArrayLike) -> Any:
     >>> gg.nn.functional.hardswish([-9.0, 3.0, 9.0])
     tensor([-0.,  3.,  9.])
     """
-    return F.multiply(x, hardsigmoid(x))
+    with numpy.errstate(invalid="ignore"):
+        return F.multiply(x, hardsigmoid(x))
 
 
 def _real(name: str, x: ArrayLike) -> Any:
