@@ -94,17 +94,6 @@ def against_torch(name: str, arrays: list[Any], rest: Any, options: dict[str, An
 @conv_cases()
 @pytest.mark.parametrize("with_bias", [False, True])
 @pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
-@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
-@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
-@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
-@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
-@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
-@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
-@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
-@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
-@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
-@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
-@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
 def test_values_and_gradients(name: str, x: Any, weight: Any, options: dict[str, Any], with_bias: bool) -> None:
     arrays = [normal(*x), normal(*weight)] + [normal(features(name, weight, options))] * with_bias
     against_torch(name, arrays, (), options)
