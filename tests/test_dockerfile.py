@@ -12,6 +12,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from kernel_cases import needs_cpu_runner
 
 ROOT = Path(__file__).parent.parent
 SCRIPT = ROOT / "benchmarks" / "docker" / "plain_debian.sh"
@@ -60,6 +61,7 @@ def test_what_is_copied_is_not_ignored() -> None:
     assert {line[1:] for line in lines if line.startswith("!")} == set(copied())
 
 
+@needs_cpu_runner  # the registry runs the kernels
 def test_what_is_copied_runs_the_command(tmp_path: Path) -> None:
     for name in copied():
         if (ROOT / name).is_dir():
