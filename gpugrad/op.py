@@ -486,8 +486,7 @@ def apply(op: Op, inputs: tuple[Any, ...], params: dict[str, Any] = NO_PARAMS) -
     result = _new(Tensor)
     result._array = out
     if mask and mode.grad:
-        pullbacks = op.pullbacks
-        pullback = pullbacks[mask] if mask in pullbacks else op.pullback(mask)
+        pullback = op.pullbacks.get(mask) or op.pullback(mask)
         if pullback is not None:
             result._node = node = _new(Node)
             node.index = next_index()

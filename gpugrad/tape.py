@@ -331,7 +331,7 @@ def walk(
     pending: dict[Node, Any] = {}
     borrowed: set[Node] = set()
     heap: list[tuple[int, Node]] = []
-    following: tuple[int, Node] | None = None  # the first parent of a node: in a chain, it is next and need not be heaped
+    following: Node | None = None  # the first parent of a node: in a chain, it is next and need not be heaped
     get, last_change = pending.get, mutations.last_change
     kept = None if wanted is None else _leading_to(wanted, [node for node, _ in roots])
     watchers = current_mode().watchers
@@ -355,8 +355,11 @@ def walk(
     try:
         with numpy.errstate(all="ignore"):
             while heap or following is not None:
-                node = (heappop(heap) if following is None else heappushpop(heap, following))[1]
-                following = None
+                if following is None:
+                    node = heappop(heap)[1]
+                else:
+                    node = heappushpop(heap, (-following.index, following))[1] if heap else following
+                    following = None
                 t = pending.pop(node)
                 pullback = node.pullback if kept is None else _pullback_into(node, kept)
                 saved = node.saved
@@ -388,7 +391,7 @@ def walk(
                         pending[parent] = g
                         if parent.op is not None and (wanted is None or parent not in wanted):
                             if following is None:
-                                following = (-parent.index, parent)
+                                following = parent
                             else:
                                 heappush(heap, (-parent.index, parent))
     except (GradientError, AnomalyError):

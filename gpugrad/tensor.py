@@ -259,8 +259,10 @@ class Tensor(ArrayMethods, Exports):
     # --- changing it ---
 
     def _in_place(self, update: Any, function: Any, other: Any, symbol: str) -> Tensor:
-        other_records = isinstance(other, Tensor) and other._node is not None
-        if current_mode().grad and (self._node is not None or other_records):
+        if not current_mode().grad:
+            update(self, other)
+            return self
+        if self._node is not None or (isinstance(other, Tensor) and other._node is not None):
             _op.refuse_in_place(self, f"{symbol}")
             result = function(self, other)  # on the tape: the name moves on, the recorded value stays
             if result.shape != self.shape:

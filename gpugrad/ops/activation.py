@@ -21,13 +21,20 @@ def kept_zeros(xp: Any, x: Any) -> Any:
     """A zero to compare `x` with: an array of its shape, kept, since ``maximum(x, 0)`` takes three times as long."""
     if xp is not numpy or not isinstance(x, numpy.ndarray) or x.size > 1 << 17:
         return 0
-    key = (x.shape, x.dtype)
-    zeros = _zeros.get(key)
-    if zeros is None:
+    try:
+        return _zeros[x.shape, x.dtype]
+    except KeyError:
         if len(_zeros) >= 32:
             _zeros.clear()
-        zeros = _zeros[key] = numpy.zeros(x.shape, x.dtype)
-    return zeros
+        zeros = _zeros[x.shape, x.dtype] = numpy.zeros(x.shape, x.dtype)
+        return zeros
+
+
+def relu_in_place(xp: Any, x: Any) -> Any:
+    """`relu` of a raw array of its own, written over it."""
+    if x.dtype.kind == "c":
+        real_only(x)
+    return xp.maximum(x, kept_zeros(xp, x), out=x)
 
 
 @elementwise_function(cuda="1 / (1 + exp(-{x}))", d=(lambda F, t, out: t * ((1 - out) * out),), samples=unary(-4, 4))
@@ -47,7 +54,7 @@ def sigmoid(xp: Any, x: ArrayLike) -> Any:
         return xp.divide(1, out, out=into)
 
 
-@elementwise_function(cuda="fmax({x}, 0)", d=(lambda F, t, out: t * (out > 0),), samples=unary())
+@elementwise_function(cuda="fmax({x}, 0)", d=(lambda F, t, out: t * (out > 0).astype(t.dtype),), samples=unary())
 def relu(xp: Any, x: ArrayLike) -> Any:
     """``max(x, 0)``, elementwise (`torch.relu`). Its gradient at 0 is 0, and at nan too.
 

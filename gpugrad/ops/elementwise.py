@@ -127,7 +127,7 @@ def power(x: ArrayLike, y: ArrayLike) -> Any:
     """
 
 
-@elementwise(ufunc="square", cuda="{x} * {x}", d=(lambda F, t, x: t * (x * 2),), samples=unary())
+@elementwise(ufunc="square", cuda="{x} * {x}", d=(lambda F, t, x: t * (x + x),), samples=unary())
 def square(x: ArrayLike) -> Any:
     """``x * x``, elementwise (`numpy.square`).
 

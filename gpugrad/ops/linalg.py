@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy
 
-from ..backend import real_only
 from ..errors import ShapeError
 from ..op import ArrayLike, fused, multilinear, primitive, registry
-from .activation import kept_zeros
+from .activation import relu_in_place
 from .samples import array, calls
+from .shape import ones_vector
 
 
 @multilinear(
@@ -180,19 +180,18 @@ def _affine(xp: Any, x: Any, weight: Any, bias: Any) -> Any:
     if weight.ndim != 2 or x.ndim == 0:
         raise ValueError("x must be (..., in_features) and weight (out_features, in_features)")
     out = xp.dot(x, weight.T)
-    if bias is not None:
-        if bias.shape != weight.shape[:1]:
-            raise ValueError(f"bias must have shape {weight.shape[:1]}, one entry per output feature; got {bias.shape}")
-        if out.dtype is bias.dtype:
-            out += bias
-        else:
-            out = out + bias
-    return out
+    if bias is None:
+        return out
+    if bias.shape != out.shape[-1:]:
+        raise ValueError(f"bias must have shape {weight.shape[:1]}, one entry per output feature; got {bias.shape}")
+    if out.dtype is bias.dtype:
+        out += bias
+        return out
+    return out + bias
 
 
 _IN_PLACE: dict[str | None, Any] = {
-    None: lambda xp, z: z,
-    "relu": lambda xp, z: xp.maximum(real_only(z), kept_zeros(xp, z), out=z),
+    "relu": relu_in_place,
     "tanh": lambda xp, z: xp.tanh(z, z),
     "sigmoid": lambda xp, z: registry["sigmoid"].body(xp, z),
 }
@@ -200,36 +199,49 @@ _IN_PLACE: dict[str | None, Any] = {
 
 
 def _layers_forward(xp: Any, arrays: Sequence[Any], activations: tuple[str | None, ...]) -> Any:
-    x, values = arrays[0], []
-    for i, activation in enumerate(activations):
+    x, values, at = arrays[0], [], 1
+    for activation in activations:
         try:
-            x = _IN_PLACE[activation](xp, _affine(xp, x, arrays[2 * i + 1], arrays[2 * i + 2]))
+            z = _affine(xp, x, arrays[at], arrays[at + 1])
+            x = z if activation is None else _IN_PLACE[activation](xp, z)
         except (ValueError, TypeError) as error:
-            shapes = f"x of shape {x.shape} with a weight of shape {arrays[2 * i + 1].shape}"
-            raise type(error)(f"layer {i}: {error}; {shapes}") from None
+            shapes = f"x of shape {x.shape} with a weight of shape {arrays[at].shape}"
+            raise type(error)(f"layer {at // 2}: {error}; {shapes}") from None
         values.append(x)
+        at += 2
     return x, tuple(values)
 
 
 def _layers_rule(
-    F: Any, t: Any, arrays: tuple[Any, ...], aux: tuple[Any, ...], activations: tuple[str | None, ...], wanted: tuple[bool, ...]
+    F: Any, t: Any, arrays: Sequence[Any], aux: Sequence[Any], activations: tuple[str | None, ...], wanted: tuple[bool, ...]
 ) -> Any:
     cotangents: list[Any] = [None] * len(arrays)
-    wanted += (False,) * (len(arrays) - len(wanted))
+    if t.ndim != 2:  # leading axes as one
+        rows = math.prod(t.shape[:-1])
+        x = arrays[0].reshape(rows, arrays[0].shape[-1])
+        aux = tuple([value.reshape(rows, value.shape[-1]) for value in aux])
+        found = _layers_rule(F, t.reshape(rows, t.shape[-1]), (x, *arrays[1:]), aux, activations, wanted)
+        return [found[0] if found[0] is None else found[0].reshape(arrays[0].shape), *found[1:]]
+    dot = F.mm
+    ones = ones_vector(len(t), t.dtype) if F.library is numpy and t.dtype.char in "fd" and len(t) <= 1 << 16 else None
     lowest = wanted.index(True)  # below this array nobody wants a cotangent
+    asked = len(wanted) - 1
     for i in range(len(activations) - 1, -1, -1):
         at = 2 * i + 1
         if activations[i] is not None:
-            t = registry[activations[i]].rules[0](F, t, aux[i])  # type: ignore[misc, index]
-        if wanted[at]:
-            cotangents[at] = _linear_weight(F, t, aux[i - 1] if i else arrays[0])
-        if wanted[at + 1]:
-            cotangents[at + 1] = F.sum_to(t, arrays[at + 1].shape)
+            t = _RULES[activations[i]](F, t, aux[i])
+        if at <= asked and wanted[at]:
+            cotangents[at] = dot(t.T, aux[i - 1] if i else arrays[0])
+        if at < asked and wanted[at + 1]:
+            cotangents[at + 1] = F.sum_to(t, t.shape[1:]) if ones is None else ones.dot(t)
         if lowest >= at:
             return cotangents
-        t = _linear_x(F, t, arrays[at])
+        t = dot(t, arrays[at])
     cotangents[0] = t
     return cotangents
+
+
+_RULES: dict[str | None, Any] = {name: registry[name].rules[0] for name in ("relu", "tanh", "sigmoid")}
 
 
 def _layer_samples(*activations: str | None, shape: tuple[int, ...] = (3, 4), bias: bool = True) -> Any:

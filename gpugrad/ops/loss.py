@@ -154,9 +154,13 @@ def check_ids(raw: Any, classes: int, ignored: int | None = None) -> bool:
     return _check_ids(raw, classes, ignored)
 
 
+_UNSIGNED = {n: numpy.dtype(f"u{n}") for n in (1, 2, 4, 8)}
+maximum = numpy.maximum
+
+
 def _check_ids(raw: Any, classes: int, ignored: int | None) -> bool:
-    unsigned = raw.view(f"u{raw.dtype.itemsize}")  # a negative id is a huge one: one pass finds both
-    if unsigned.size and unsigned.max() >= classes:
+    unsigned = raw.view(_UNSIGNED[raw.dtype.itemsize])  # a negative id is a huge one: one pass finds both
+    if unsigned.size and (maximum.reduce(unsigned, None) if raw.__class__ is numpy.ndarray else unsigned.max()) >= classes:
         outside = (raw < 0) | (raw >= classes)
         bad = raw[outside if ignored is None else outside & (raw != ignored)]
         if bad.size:
@@ -185,6 +189,15 @@ def _rows(n: int) -> Any:
     return numpy.arange(n)
 
 
+@functools.lru_cache(maxsize=16)
+def _starts(rows: int, columns: int) -> Any:
+    """Where each row of a matrix starts in its elements one after another."""
+    return numpy.arange(rows) * columns
+
+
+_INT64 = numpy.dtype(numpy.int64)
+
+
 def _rows_of(x: Any) -> Any:
     """The numbers of the rows of `x`, beside it."""
     return backend.beside(_rows(x.shape[0]), _constant(x))
@@ -192,23 +205,30 @@ def _rows_of(x: Any) -> Any:
 
 def _exp_rows(xp: Any, x: Any) -> tuple[Any, Any, Any]:
     """``exp(x - max)`` of each row, its sum and the maximum; in blocks of rows that stay in the cache from pass to pass."""
-    if xp is numpy and 0 < x.shape[1] <= 64:  # NumPy is slow along narrow rows: three times as slow at 10, and more by number
-        largest = numpy.maximum.reduce(numpy.ascontiguousarray(x.T), axis=0)
+    rows, columns = x.shape
+    if xp is not numpy:
+        largest = xp.max(x, axis=1)
+    elif 0 < columns <= 64:  # NumPy is slow along narrow rows: three times as slow at 10, and more by number
+        largest = maximum.reduce(x.T.copy(), 0)
     else:
-        largest = numpy.maximum.reduce(x, axis=1) if xp is numpy else xp.max(x, axis=1)
-    ones = ones_vector(x.shape[1], x.dtype) if xp is numpy and x.dtype.char in "fd" else None
-    exps = xp.empty_like(x)
+        largest = maximum.reduce(x, 1)
+    ones = ones_vector(columns, x.dtype) if xp is numpy and x.dtype.char in "fd" else None
+    if ones is not None and rows * columns <= _BLOCK:
+        exps = numpy.subtract(x, largest[:, None], order="C")
+        numpy.exp(exps, exps)
+        return exps, exps.dot(ones), largest
+    exps = xp.empty(x.shape, x.dtype)
     totals = xp.empty_like(largest)
-    step = max(1, _BLOCK // max(x.shape[1], 1) if xp is numpy else x.shape[0])
-    for start in range(0, x.shape[0], step):
-        rows = slice(start, start + step)
-        block = exps[rows]
-        xp.subtract(x[rows], largest[rows, None], block)
-        xp.exp(block, block)
+    step = max(1, _BLOCK // max(columns, 1) if xp is numpy else rows)
+    for start in range(0, rows, step):
+        block = slice(start, start + step)
+        part = exps[block]
+        xp.subtract(x[block], largest[block, None], part)
+        xp.exp(part, part)
         if ones is None:
-            xp.add.reduce(block, 1, None, totals[rows])
+            xp.add.reduce(part, 1, None, totals[block])
         else:
-            numpy.dot(block, ones, totals[rows])
+            numpy.dot(part, ones, totals[block])
     return exps, totals, largest
 
 
@@ -219,15 +239,16 @@ def _may_ignore(x: Any, target: Any, ignore_index: int) -> bool:
 
 
 def _cross_entropy_forward(xp: Any, x: Any, target: Any, reduction: str, ignore_index: int, label_smoothing: float) -> Any:
-    """The loss; and ``exp(x - max)``, its row sums, the entries that ids chose, which of these count, and how many."""
+    """The loss; and ``exp(x - max)``, its row sums, where the entries are that ids chose, which of these count, and how many."""
     kept = target != ignore_index if _may_ignore(x, target, ignore_index) else None
     places, count = None, x.shape[0]
     exps, totals, largest = _exp_rows(xp, x)
     losses = xp.log(totals)
     if target.dtype.kind in "iu":
-        rows = _rows(count) if xp is numpy else xp.arange(count)
-        places = (rows, target if kept is None else xp.where(kept, target, 0))
-        chosen = x[places]
+        ids = target if kept is None else xp.where(kept, target, 0)
+        starts = _starts(*x.shape) if xp is numpy else xp.arange(0, x.size, x.shape[1])
+        places = starts + (ids if ids.dtype is _INT64 else ids.astype(_INT64))
+        chosen = x.reshape(-1)[places]
         if label_smoothing:
             chosen = chosen * (1 - label_smoothing) + xp.add.reduce(x, axis=1) * (label_smoothing / x.shape[1])
         losses -= chosen - largest
@@ -272,7 +293,7 @@ def _cross_entropy_rule(F: Any, t: Any, target: Any, reduction: str, label_smoot
     if places is None:
         grad -= (t[:, None] if reduction == "none" else t) * target
         return grad
-    grad[places] -= t * (1 - label_smoothing) if label_smoothing else t
+    grad.reshape(-1)[places] -= t * (1 - label_smoothing) if label_smoothing else t
     if label_smoothing:
         grad -= (t[:, None] if t.ndim else t) * (label_smoothing / exps.shape[1])
     return grad

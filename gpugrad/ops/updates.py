@@ -24,8 +24,10 @@ _POSITIVE = calls(lambda rng: ((array(rng, 3, 4, low=0.5), array(rng, 4, low=0.5
 
 
 def _in_place(name: str) -> Any:
+    numpy_function = getattr(numpy, name)
+
     def body(xp: Any, x: ArrayLike, y: ArrayLike) -> Any:
-        getattr(xp, name)(x, y, x)
+        (numpy_function if xp is numpy else getattr(xp, name))(x, y, x)
 
     body.__name__ = f"{name}_"
     body.__module__ = __name__
@@ -94,9 +96,21 @@ def sgd_(xp: Any, lr: ArrayLike, *tensors: ArrayLike, weight_decay: float = 0.0,
     """
     rate = -float(lr) if maximize else float(lr)
     decay = -weight_decay if maximize else weight_decay
-    for pair in _groups(tensors, 2):
-        for p, g in (pair,) if pair[0].size <= _BLOCK else _blocks(xp, pair):
-            xp.subtract(p, (g + p * decay) * rate if decay else g * rate, p)
+    half = len(tensors) // 2
+    dtype = scale = None
+    for p, g in zip(tensors[:half], tensors[half:]):
+        if g.dtype is not dtype:  # a number of another type is converted anew by each call
+            dtype = g.dtype
+            scale = xp.asarray(rate, dtype)
+        if p.size <= _BLOCK:
+            _descend(xp, p, g, scale, decay)
+        else:
+            for p_, g_ in _blocks(xp, (p, g)):
+                _descend(xp, p_, g_, scale, decay)
+
+
+def _descend(xp: Any, p: Any, g: Any, rate: Any, decay: float) -> None:
+    xp.subtract(p, xp.multiply(g + p * decay if decay else g, rate), p)
 
 
 def step_rule(states: int, *options: dict[str, Any], decoupled: bool = False) -> Callable[[Callable[..., Any]], Any]:

@@ -11,7 +11,7 @@ from .. import backend
 from ..errors import CheckpointError, DTypeError, GradientError, describe
 from ..mutations import Mutations
 from ..op import apply_update, registry
-from ..tape import enable_grad, no_grad
+from ..tape import enable_grad
 from ..tensor import Tensor, asarray, tensor, wrap
 
 __all__ = ["SGD", "Adam", "AdamW", "Optimizer"]
@@ -103,14 +103,13 @@ class Optimizer:
         if closure is not None:
             with enable_grad():
                 loss = closure()
-        with no_grad():
-            for group, rate, changes in zip(self.param_groups, self._rates, self._changes, strict=True):
-                active = [p for p in group["params"] if p._node is not None and p._node.grad is not None]
-                if active:
-                    rate[()] = group["lr"]
-                    for part in [active] if not backend.libraries else self._by_device(active):
-                        for bucket in self._buckets(group, part):
-                            self._update(group, rate, bucket, changes)
+        for group, rate, changes in zip(self.param_groups, self._rates, self._changes):
+            active = [p for p in group["params"] if p._node is not None and p._node.grad is not None]
+            if active:
+                rate[()] = group["lr"]
+                for part in [active] if not backend.libraries else self._by_device(active):
+                    for bucket in self._buckets(group, part):
+                        self._update(group, rate, bucket, changes)
         return loss
 
     def _by_device(self, params: list[Tensor]) -> list[list[Tensor]]:
