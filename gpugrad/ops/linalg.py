@@ -202,8 +202,9 @@ def _layers_forward(xp: Any, arrays: Sequence[Any], activations: tuple[str | Non
     x, values, at = arrays[0], [], 1
     for activation in activations:
         try:
-            z = _affine(xp, x, arrays[at], arrays[at + 1])
-            x = z if activation is None else _IN_PLACE[activation](xp, z)
+            x = _affine(xp, x, arrays[at], arrays[at + 1])
+            if activation is not None:
+                x = _IN_PLACE[activation](xp, x)
         except (ValueError, TypeError) as error:
             shapes = f"x of shape {x.shape} with a weight of shape {arrays[at].shape}"
             raise type(error)(f"layer {at // 2}: {error}; {shapes}") from None

@@ -102,15 +102,11 @@ def sgd_(xp: Any, lr: ArrayLike, *tensors: ArrayLike, weight_decay: float = 0.0,
         if g.dtype is not dtype:  # a number of another type is converted anew by each call
             dtype = g.dtype
             scale = xp.asarray(rate, dtype)
-        if p.size <= _BLOCK:
-            _descend(xp, p, g, scale, decay)
+        if p.size <= _BLOCK and not decay:
+            xp.subtract(p, xp.multiply(g, scale), p)
         else:
             for p_, g_ in _blocks(xp, (p, g)):
-                _descend(xp, p_, g_, scale, decay)
-
-
-def _descend(xp: Any, p: Any, g: Any, rate: Any, decay: float) -> None:
-    xp.subtract(p, xp.multiply(g + p * decay if decay else g, rate), p)
+                xp.subtract(p_, xp.multiply(g_ + p_ * decay if decay else g_, scale), p_)
 
 
 def step_rule(states: int, *options: dict[str, Any], decoupled: bool = False) -> Callable[[Callable[..., Any]], Any]:
