@@ -90,6 +90,7 @@ class _Part:
     """A function and its arguments as they were, to run again; the pullback of its node."""
 
     inputs: Sequence[Node]
+    batches = True  # its call takes a batch of cotangents
 
     def __init__(self, function: Callable[..., Any], arguments: Any) -> None:
         values, self.rebuild = flatten(arguments)

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy
 
 from . import backend
+from .batching import Batched, batched_values, batches_of
 from .errors import GradientError, format_site, user_site
 from .interpret import TENSORS, push_tangents, raw_for
+from .op import as_tensor
 from .ops import complex_numbers, reduction, shape
-from .tape import mode_with
+from .parts import has_parts
+from .tape import ancestors, conjugate, mode_with, walk
 from .tensor import Tensor, wrap
 from .transforms import _as_output, _positions, _Trace, grad, jvp
 from .tree import flatten
 
 __all__ = ["elementwise_grad", "hessian", "hvp", "jacobian"]
+
+CHUNK_BYTES = 16 << 20
+"""So large may the arrays be that a walk in chunks makes of the largest on the tape, unless the caller says otherwise."""
 
 
 def elementwise_grad(function: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callable[..., Any]:
@@ -58,11 +65,12 @@ def hvp(function: Callable[..., Any], primals: Sequence[Any], tangents: Sequence
     return jvp(grad(function, argnums), primals, tangents)[1]
 
 
-def jacobian(function: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callable[..., Any]:
+def jacobian(function: Callable[..., Any], argnums: int | Sequence[int] = 0, chunk_size: int | None = None) -> Callable[..., Any]:
     """All derivatives of a function, as arrays of shape ``value.shape + argument.shape``.
 
-    The function runs once. Its tape is then walked back once per element of the value, or forward once per element of the
-    arguments, whichever are fewer; each walk gives a row or a column.
+    The function runs once. Its tape is then walked back for each element of the value, or forward for each element of the
+    arguments, whichever are fewer. One walk gives a whole chunk of rows or columns: every array that it makes has an axis
+    more, of `chunk_size`, and each op runs once for all of the chunk.
 
     Parameters
     ----------
@@ -70,6 +78,9 @@ def jacobian(function: Callable[..., Any], argnums: int | Sequence[int] = 0) -> 
         Returns an array, or a nested tuple, list or dict of arrays.
     argnums : int or sequence of int
         By which positional arguments to differentiate. Each may be a nested tuple, list or dict of floating arrays.
+    chunk_size : int, optional
+        How many rows or columns one walk gives (`torch.func.jacrev`). Less takes less memory, more mostly less time. The
+        default is as many as keep `chunk_size` times the largest array on the tape within 16 MiB.
 
     Returns
     -------
@@ -79,6 +90,8 @@ def jacobian(function: Callable[..., Any], argnums: int | Sequence[int] = 0) -> 
 
     Raises
     ------
+    ValueError
+        If `chunk_size` is no positive integer.
     GradientError
         For a complex value of a complex argument, if the function is not holomorphic: then no complex number is its
         derivative.
@@ -88,6 +101,8 @@ def jacobian(function: Callable[..., Any], argnums: int | Sequence[int] = 0) -> 
     For a complex value the entries are its complex derivatives. For a real value of a complex argument z = x + iy they are,
     as in `grad`, derivatives by x plus i times those by y.
 
+    Hooks and the backward of a `Function` see one gradient at a time, and so run once for each row.
+
     Examples
     --------
     >>> import gpugrad as gg
@@ -95,7 +110,16 @@ def jacobian(function: Callable[..., Any], argnums: int | Sequence[int] = 0) -> 
     >>> gg.jacobian(lambda x: x**2)(np.array([1.0, 2.0]))
     array([[2., 0.],
            [0., 4.]])
+    >>> gg.jacobian(gg.cumsum, chunk_size=2)(np.ones(3))
+    array([[1., 0., 0.],
+           [1., 1., 0.],
+           [1., 1., 1.]])
     """
+    if chunk_size is not None and (not isinstance(chunk_size, int | numpy.integer) or chunk_size < 1):
+        raise ValueError(
+            f"jacobian: chunk_size must be a positive integer, or None for what fits into {CHUNK_BYTES >> 20} MiB; "
+            f"got {chunk_size!r}\n  at {format_site(user_site())}"
+        )
 
     @functools.wraps(function, updated=())
     def wrapped(*args: Any, **kwargs: Any) -> Any:
@@ -107,8 +131,9 @@ def jacobian(function: Callable[..., Any], argnums: int | Sequence[int] = 0) -> 
             inputs[position] = value
         values, rebuild_out = flatten(trace.run(function, inputs, kwargs))
         outputs = [_as_output("jacobian", value) for value in values]
-        fewer_rows = sum(_directions(o) for o in outputs) < sum(_directions(a) for a in trace.aliases)
-        blocks = (_by_rows if fewer_rows else _by_columns)(trace, outputs)
+        fewer_rows = sum(map(_count, outputs)) < sum(map(_count, trace.aliases))
+        chunk = max(CHUNK_BYTES // max(_largest(trace, outputs), 1), 1) if chunk_size is None else chunk_size
+        blocks = (_by_rows if fewer_rows else _by_columns)(trace, outputs, chunk)
 
         def inside(block: list[Any]) -> Any:
             parts = rebuild(block)
@@ -119,7 +144,7 @@ def jacobian(function: Callable[..., Any], argnums: int | Sequence[int] = 0) -> 
     return wrapped
 
 
-def hessian(function: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callable[..., Any]:
+def hessian(function: Callable[..., Any], argnums: int | Sequence[int] = 0, chunk_size: int | None = None) -> Callable[..., Any]:
     """All second derivatives, of shape ``argument.shape + argument.shape``: forward over reverse.
 
     Parameters
@@ -128,6 +153,8 @@ def hessian(function: Callable[..., Any], argnums: int | Sequence[int] = 0) -> C
         Returns one element.
     argnums : int or sequence of int
         By which positional arguments to differentiate. Each may be a nested tuple, list or dict of floating arrays.
+    chunk_size : int, optional
+        How many columns one walk gives, as for `jacobian`.
 
     Returns
     -------
@@ -147,40 +174,50 @@ def hessian(function: Callable[..., Any], argnums: int | Sequence[int] = 0) -> C
     >>> gg.hessian(lambda x, y: x * y**2, (0, 1))(3.0, 2.0)
     ((np.float64(0.0), np.float64(4.0)), (np.float64(4.0), np.float64(6.0)))
     """
-    return jacobian(grad(function, argnums), argnums)
+    return jacobian(grad(function, argnums), argnums, chunk_size)
 
 
-def _directions(tensor: Tensor) -> int:
+def _count(tensor: Tensor) -> int:
     """How many real directions an array has."""
     return tensor.size * (2 if tensor.dtype.kind == "c" else 1)
 
 
-def _basis(like: Tensor, scale: complex = 1) -> Iterator[tuple[tuple[int, ...], Any]]:
-    """Every index, and an array that is `scale` there and zero elsewhere."""
-    for index in numpy.ndindex(like.shape):
-        direction = numpy.zeros(like.shape, like.dtype)
-        direction[index] = scale
-        direction = backend.beside(direction, like._array)
-        yield index, direction
+def _largest(trace: _Trace, outputs: list[Tensor]) -> int:
+    """Bytes of the largest array on a tape."""
+    nodes = ancestors([output._node for output in outputs if output._node is not None], trace.floor)
+    sizes = [math.prod(alias.shape) * alias.dtype.itemsize for alias in trace.aliases]
+    for node in nodes:
+        results = zip(node.shape, node.dtype, strict=True) if has_parts(node) else ((node.shape, node.dtype),)
+        sizes += [math.prod(shape) * dtype.itemsize for shape, dtype in results]
+    return max(sizes, default=1)
 
 
-def _by_rows(trace: _Trace, outputs: list[Tensor]) -> list[list[Any]]:
+def _directions(like: Tensor, chunk: int) -> Iterator[Any]:
+    """The unit arrays of a shape, up to `chunk` of them at a time along a new first axis."""
+    for start in range(0, like.size, chunk):
+        count = min(chunk, like.size - start)
+        with backend.on_device_of(like._array):
+            units = backend.namespace_of(like._array).zeros(count * like.size, like.dtype)
+            units[start :: like.size + 1] = 1  # row i has its one at start + i
+            yield units.reshape(count, *like.shape)
+
+
+def _by_rows(trace: _Trace, outputs: list[Tensor], chunk: int) -> list[list[Any]]:
     """For each output the derivatives by each leaf: reverse mode."""
     blocks = []
     for output in outputs:
-        is_complex = output.dtype.kind == "c"
         rows: list[list[Any]] = [[] for _ in trace.aliases]
         turned: list[list[Any]] = [[] for _ in trace.aliases]
-        for (_, direction), (_, quarter) in zip(_basis(output), _basis(output, 1j if is_complex else 0), strict=True):
-            for row, gradient in zip(rows, trace.pull([output], [direction], retain=True), strict=True):
-                row.append(gradient)
-            if is_complex:
-                for row, gradient in zip(turned, trace.pull([output], [quarter], retain=True), strict=True):
-                    row.append(gradient)
+        for directions in _directions(output, chunk):
+            for row, part in zip(rows, _pulled(trace, output, directions), strict=True):
+                row.append(part)
+            if output.dtype.kind == "c":
+                for row, part in zip(turned, _pulled(trace, output, directions * 1j), strict=True):
+                    row.append(part)
         block = []
         for leaf, row, other in zip(trace.aliases, rows, turned, strict=True):
             part = _assembled(trace, row, (*output.shape, *leaf.shape), 0, leaf)
-            if is_complex:  # rows of the real part, and of the imaginary part
+            if output.dtype.kind == "c":  # rows of the real part, and of the imaginary part
                 imaginary = _assembled(trace, other, (*output.shape, *leaf.shape), 0, leaf)
                 if leaf.dtype.kind == "c":
                     _check_holomorphic(imaginary, part * 1j)
@@ -192,22 +229,21 @@ def _by_rows(trace: _Trace, outputs: list[Tensor]) -> list[list[Any]]:
     return blocks
 
 
-def _by_columns(trace: _Trace, outputs: list[Tensor]) -> list[list[Any]]:
+def _by_columns(trace: _Trace, outputs: list[Tensor], chunk: int) -> list[list[Any]]:
     """For each output the derivatives by each leaf: forward mode."""
     blocks: list[list[Any]] = [[] for _ in outputs]
-    for number, leaf in enumerate(trace.aliases):
+    for leaf in trace.aliases:
         columns: list[list[Any]] = [[] for _ in outputs]
         turned: list[list[Any]] = [[] for _ in outputs]
-        is_complex = leaf.dtype.kind == "c"
-        for (_, direction), (_, quarter) in zip(_basis(leaf), _basis(leaf, 1j if is_complex else 0), strict=True):
-            for column, tangent in zip(columns, _pushed(trace, outputs, number, direction), strict=True):
-                column.append(tangent)
-            if is_complex:
-                for column, tangent in zip(turned, _pushed(trace, outputs, number, quarter), strict=True):
-                    column.append(tangent)
+        for directions in _directions(leaf, chunk):
+            for column, part in zip(columns, _pushed(trace, outputs, leaf, directions), strict=True):
+                column.append(part)
+            if leaf.dtype.kind == "c":
+                for column, part in zip(turned, _pushed(trace, outputs, leaf, directions * 1j), strict=True):
+                    column.append(part)
         for block, output, column, other in zip(blocks, outputs, columns, turned, strict=True):
             part = _assembled(trace, column, (*output.shape, *leaf.shape), -1, output)
-            if is_complex:
+            if leaf.dtype.kind == "c":
                 quarter_part = _assembled(trace, other, (*output.shape, *leaf.shape), -1, output)
                 if output.dtype.kind == "c":
                     _check_holomorphic(quarter_part, part * 1j)
@@ -217,22 +253,61 @@ def _by_columns(trace: _Trace, outputs: list[Tensor]) -> list[list[Any]]:
     return blocks
 
 
-def _pushed(trace: _Trace, outputs: list[Tensor], number: int, direction: Any) -> list[Any]:
-    """The tangents of the outputs for one direction of one leaf; the tape stays."""
-    raw = not trace.nested and not trace.recorded
-    known: dict[Any, Any] = {trace.nodes[number]: direction if raw else wrap(direction)}
+def _pulled(trace: _Trace, output: Tensor, directions: Any) -> list[Any]:
+    """Gradients by the leaves for some cotangents of one output, in one walk: as many along a first axis."""
+    count = len(directions)
+    if count == 1:
+        return [_one(trace, gradient) for gradient in trace.pull([output], [directions[0]], retain=True)]
+    found: dict[Any, Any] = {}
+    if output._node is not None and output._node.index >= trace.floor:
+        F, batch = _batch(trace, directions)
+        with mode_with(grad=trace.nested):
+            found = walk(F, [(output._node, conjugate(F, batch))], set(trace.nodes), retain=True).conjugated(F).by_node
+    return [batched_values(found.get(leaf._node), leaf, count) for leaf in trace.aliases]
+
+
+def _pushed(trace: _Trace, outputs: list[Tensor], leaf: Tensor, directions: Any) -> list[Any]:
+    """The tangents of the outputs for some directions of one leaf, in one walk: as many along a first axis."""
+    count = len(directions)
     roots = [output._node for output in outputs if output._node is not None]
+    if count == 1:
+        raw = not trace.nested and not trace.recorded
+        F: Any = raw_for(directions) if raw else TENSORS
+        tangent: Any = directions[0] if raw else wrap(directions[0])
+    else:
+        F, tangent = _batch(trace, directions)
+    known: dict[Any, Any] = {leaf._node: tangent}
     with mode_with(grad=trace.nested):
-        push_tangents(raw_for(direction) if raw else TENSORS, roots, known, trace.floor)
-    return [known[output._node] if output._node in known else trace.zeros(output) for output in outputs]
+        push_tangents(F, roots, known, trace.floor)
+    if count == 1:
+        return [_one(trace, known.get(output._node, trace.zeros(output))) for output in outputs]
+    return [batched_values(known.get(output._node), output, count) for output in outputs]
+
+
+def _batch(trace: _Trace, directions: Any) -> tuple[Any, Batched]:
+    """The interpreter for several directions at once, and those as it takes them."""
+    raw = not trace.nested and not trace.recorded
+    batch = Batched(directions if raw else wrap(directions))
+    return batches_of(batch.inner), batch
+
+
+def _one(trace: _Trace, value: Any) -> Any:
+    """What was found for one direction, with an axis for it."""
+    with mode_with(grad=trace.nested):
+        return shape.expand_dims(value, 0)
 
 
 def _assembled(trace: _Trace, parts: list[Any], full_shape: tuple[int, ...], axis: int, like: Tensor) -> Tensor:
-    """Rows or columns as one Tensor, on the tape where they are."""
+    """Chunks of rows or columns as one Tensor, on the tape where they are."""
     if not parts:
         return wrap(backend.made_beside(like._array, "zeros", full_shape, like.dtype))
     with mode_with(grad=trace.nested):
-        return shape.reshape(shape.stack([p if isinstance(p, Tensor) else wrap(p) for p in parts], axis), full_shape)
+        whole: Any = shape.concatenate(parts) if len(parts) > 1 else as_tensor(parts[0])
+        whole = shape.reshape(shape.moveaxis(whole, 0, axis), full_shape)
+    array = whole._array
+    if trace.nested or trace.recorded or (len(parts) > 1 and array.flags.c_contiguous):
+        return whole
+    return wrap(backend.copied(array))  # what a walk found may be shared, or a view that cannot be written to
 
 
 def _check_holomorphic(found: Tensor, expected: Tensor) -> None:

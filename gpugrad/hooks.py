@@ -16,6 +16,7 @@ from . import backend, tape
 from . import op as _op
 from .errors import GradientError, ShapeError, describe, format_site, user_site
 from .interpret import tensor_of
+from .parts import Lifted
 from .tape import Node, mode_with
 
 __all__ = ["RemovableHandle", "hook_gradient", "move_hooks"]
@@ -125,6 +126,8 @@ def _hooked_cotangent(node: Node, t: Any) -> Any:
 
     On raw arrays each gets a copy, since the array may be on its way to other nodes too.
     """
+    if isinstance(t, Lifted):
+        return t.each(lambda one: _hooked_cotangent(node, one))
     raw = not isinstance(t, _op.Tensor)
     for hook in list(node.hooks.values()):
         if raw:

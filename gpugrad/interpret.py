@@ -21,7 +21,17 @@ from .op import Composed, Op, Pullback, needed, registry
 from .parts import Parts, has_parts, pick
 from .tape import Node, ancestors, current_mode, freed, leaf, mode_with, walk
 
-__all__ = ["RAW", "RAW_ONCE", "TENSORS", "RawNamespace", "push_tangents", "raw_for", "tensor_of"]
+__all__ = [
+    "RAW",
+    "RAW_ONCE",
+    "TENSORS",
+    "RawNamespace",
+    "pull_reference",
+    "push_one",
+    "push_tangents",
+    "raw_for",
+    "tensor_of",
+]
 
 
 def tensor_of(array: Any, node: Node | None = None) -> Any:
@@ -64,6 +74,10 @@ class RawNamespace:
             backend.enter_device_of(value)
         return raw_for(backend.first_on_gpu(getattr(value, "items", (value,))), self.once)
 
+    def restore(self, node: Node, saved: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Saved values as the rules are to have them: as they are."""
+        return saved
+
     def pull(self, node: Node, pullback: Pullback, t: Any, saved: tuple[Any, ...]) -> tuple[Any, ...]:
         """Cotangents of a node's inputs, by kernels where there are some."""
         if node.op in self._rules:
@@ -99,18 +113,19 @@ class TensorNamespace(Composed):
             return pullback.call(self, t, pullback.restore(node, saved))  # type: ignore[attr-defined]
         values = self.restore(node, saved)
         if node.op.has_aux:
-            return self._pull_reference(node, t, values)
+            return pull_reference(self, node, t, values)
         return pullback.call(self, t, values)
 
-    def _pull_reference(self, node: Node, t: Any, values: tuple[Any, ...]) -> tuple[Any, ...]:
-        """Cotangents through the composition that defines a fused op, run again on its inputs."""
-        op: Op = node.op
-        named = dict(zip(op.slots, values, strict=True))
-        with mode_with(grad=True):
-            out = op.reference(self, **{name: named[name] for name in op.inputs}, **node.params)  # type: ignore[misc]
-        parents = {parent for parent in node.parents if parent is not None}
-        found = {} if out._node is None else walk(self, [(out._node, t)], parents, retain=True, part=True).by_node
-        return tuple([found.pop(parent, None) if parent is not None else None for parent in node.parents])
+
+def pull_reference(F: Any, node: Node, t: Any, values: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Cotangents under `F` through the composition that defines a fused op, run again on its inputs, Tensors."""
+    op: Op = node.op
+    named = dict(zip(op.slots, values, strict=True))
+    with mode_with(grad=True):
+        out = op.reference(TENSORS, **{name: named[name] for name in op.inputs}, **node.params)  # type: ignore[misc]
+    parents = {parent for parent in node.parents if parent is not None}
+    found = {} if out._node is None else walk(F, [(out._node, t)], parents, retain=True, part=True).by_node
+    return tuple([found.pop(parent, None) if parent is not None else None for parent in node.parents])
 
 
 def _restored(value: Any, parent: Node | None) -> Any:
@@ -154,7 +169,7 @@ def push_tangents(F: Any, roots: Sequence[Node], tangents: dict[Node, Any], floo
     tangents : dict of Node to array
         Tangents of the leaves; those of all other nodes are added to it.
     """
-    push: Callable[..., Any] = _push
+    push: Callable[..., Any] = getattr(F, "push", push_one)
     for watcher in current_mode().watchers:
         push = functools.partial(watcher.push, push)
     enter = F.beside if F.raw and backend.libraries else None
@@ -173,7 +188,7 @@ def push_tangents(F: Any, roots: Sequence[Node], tangents: dict[Node, Any], floo
                     tangents[node] = tangent if tangent.dtype == node.dtype else F.astype(tangent, node.dtype)
 
 
-def _push(F: Any, node: Node, tangents: list[Any]) -> Any:
+def push_one(F: Any, node: Node, tangents: list[Any]) -> Any:
     """The tangent of a node's result from those of its inputs (None where there is none)."""
     op: Op = node.op
     if node.saved is None:
@@ -184,7 +199,7 @@ def _push(F: Any, node: Node, tangents: list[Any]) -> Any:
         return op.push(node, tangents)  # type: ignore[attr-defined]
     if op.jvp is None and (op.kind not in ("elementwise", "linear", "multilinear") or op.variadic):
         return _push_transposed(F, node, tangents)
-    saved = node.saved if F.raw else TENSORS.restore(node, node.saved)
+    saved = F.restore(node, node.saved)
     named = dict(zip(op.slots, saved, strict=True))
     if op.jvp is not None:
         tangent = op.jvp(F, tangents, *[named[name] for name in needed(op.jvp)])

@@ -25,7 +25,7 @@ from . import backend
 from .cuda import kernel_forward
 from .errors import PACKAGE, DeviceError, GradientError, describe, format_site, op_error, user_site
 from .mutations import Mutations, log_mutation, next_index
-from .parts import pick
+from .parts import Lifted, pick
 from .tape import Node, Record, current_mode
 
 if TYPE_CHECKING:
@@ -381,11 +381,9 @@ class Composed:
     raw = False
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
-        try:
-            function = registry[name].public
-        except KeyError:
-            raise AttributeError(f"no op is called {name!r}") from None
-        setattr(self, name, function)
+        if name not in registry:
+            raise AttributeError(f"no op is called {name!r}")
+        setattr(self, name, function := registry[name].public)
         return function
 
 
@@ -463,6 +461,8 @@ def apply(op: Op, inputs: tuple[Any, ...], params: dict[str, Any] = NO_PARAMS) -
         arrays, parents = [x._array], [p]
     else:
         mask, arrays, parents = _unwrapped(op, inputs)
+        if mask < 0:
+            return arrays[0].apply(op, inputs, params)
     mode = current_mode()
     try:
         forward = op.numpy if not _detours else op.forward_on(arrays, mask)
@@ -540,19 +540,20 @@ def _several(op: Op, arrays: Any, parents: Any, mask: int, params: dict[str, Any
 
 
 def _unwrapped(op: Op, inputs: tuple[Any, ...]) -> tuple[int, list[Any], list[Node | None]]:
-    """Which inputs need a gradient, as bits; the raw arrays; the nodes."""
+    """Which inputs need a gradient, as bits; the raw arrays; the nodes. Or -1 and an input that takes the op over."""
     mask, bit = 0, 1
     arrays: list[Any] = []
     parents: list[Node | None] = []
     for x in inputs:
         if isinstance(x, Tensor):
             arrays.append(x._array)
-            node = x._node
-            parents.append(node)
-            if node is not None:
+            parents.append(x._node)
+            if x._node is not None:
                 mask |= bit
+        elif isinstance(x, Lifted):
+            return -1, [x], []
         else:
-            listed = type(x) is list or type(x) is tuple
+            listed = type(x) in (list, tuple)
             arrays.append(backend.as_weak(x, inputs, op.kind in ("elementwise", "multilinear")) if listed else x)
             parents.append(None)
         bit += bit

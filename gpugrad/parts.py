@@ -1,17 +1,34 @@
-"""Ops with several results: one node for the op, and a light one for each result that hands its cotangent over.
+"""What walks carry beside arrays: the `Parts` of ops with several results, and what is `Lifted` out of their sight.
 
-The op's node has a tuple of shapes and a tuple of dtypes, and `Parts` has them too: so the walks add, check and pass on
-the cotangents of all results together as they do one array, and know nothing of it.
+An op with several results has one node, and a light one for each result that hands its cotangent over. The op's node has
+a tuple of shapes and a tuple of dtypes, and `Parts` has them too: so the walks add, check and pass on the cotangents of all
+results together as they do one array, and know nothing of it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from .mutations import next_index
 from .tape import Node
 
-__all__ = ["Parts", "has_parts", "pick"]
+__all__ = ["Lifted", "Parts", "has_parts", "pick"]
+
+
+class Lifted:
+    """A value that takes over the ops that meet it: `gpugrad.op.apply` returns what its method does."""
+
+    __slots__ = ()
+    __array_ufunc__ = None  # so that the operators of arrays leave it to its own
+
+    def apply(self, op: Any, inputs: tuple[Any, ...], params: dict[str, Any]) -> Any:
+        """The result of an op, one of whose inputs it is. To be overridden."""
+        raise NotImplementedError
+
+    def each(self, function: Callable[[Any], Any]) -> Any:
+        """``function`` of each of the arrays inside. To be overridden."""
+        raise NotImplementedError
 
 
 class Parts:

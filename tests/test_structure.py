@@ -29,6 +29,8 @@ LAYERS = [
     "op",
     "ops",
     "interpret",
+    "batch_rules",
+    "batching",
     "hooks",
     "methods",
     "exports",
