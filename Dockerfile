@@ -21,7 +21,7 @@ COPY pyproject.toml README.md ./
 COPY gpugrad gpugrad/
 COPY kernels kernels/
 COPY benchmarks benchmarks/
-RUN pip install ".[cuda13]" ml_dtypes nvidia-cuda-sanitizer-api
+RUN pip install ".[cuda13]" nvidia-cuda-sanitizer-api
 RUN if [ -n "$PEERS" ]; then \
         apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev && rm -rf /var/lib/apt/lists/* && \
         pip install $PEERS; \

@@ -16,6 +16,7 @@ from typing import Any as _Any
 
 from . import data as data
 from . import fft as fft
+from . import half as _half
 from . import linalg as linalg
 from . import metrics as metrics
 from . import nn as nn
@@ -430,4 +431,9 @@ newaxis = None
 def __getattr__(name: str) -> _Any:
     if name in ("distributed", "numpy", "special"):  # imported when they are first asked for
         return _importlib.import_module(f"gpugrad.{name}")
+    if name == "bfloat16":  # NumPy has no such type; ml_dtypes has
+        try:
+            return _half.bfloat16().type
+        except ImportError as error:
+            raise AttributeError(str(error)) from error
     raise AttributeError(f"module 'gpugrad' has no attribute {name!r}")

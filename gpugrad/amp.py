@@ -12,10 +12,12 @@ from typing import Any
 
 import numpy
 
+from . import half
 from . import op as _op
 from .errors import DTypeError, GradientError, describe
 from .op import Op, registry
 from .optim import Optimizer
+from .rounding import rounded
 from .tape import current_mode, mode_with
 from .tensor import Tensor
 
@@ -56,7 +58,7 @@ def autocast(dtype: Any = "float16", enabled: bool = True) -> Iterator[None]:
     Parameters
     ----------
     dtype : dtype-like
-        A floating dtype of two bytes: float16.
+        A floating dtype of two bytes: float16, or bfloat16, which has float32's range, so that no `GradScaler` is needed.
     enabled : bool
         False makes the block an ordinary one, also within an outer `autocast`.
 
@@ -64,6 +66,8 @@ def autocast(dtype: Any = "float16", enabled: bool = True) -> Iterator[None]:
     ------
     DTypeError
         For any other dtype.
+    ImportError
+        For bfloat16, if ml_dtypes is not installed.
 
     Examples
     --------
@@ -76,9 +80,9 @@ def autocast(dtype: Any = "float16", enabled: bool = True) -> Iterator[None]:
     >>> y.dtype, loss.dtype, w.grad.dtype
     (dtype('float16'), dtype('float32'), dtype('float32'))
     """
-    low = numpy.dtype(dtype)
-    if low.itemsize != 2 or low.kind != "f":
-        raise DTypeError(f"autocast: got {low}; use 'float16'")
+    low = half.dtype_from(dtype)
+    if low.itemsize != 2 or not half.is_floating(low):
+        raise DTypeError(f"autocast: got {low}; use 'float16' or 'bfloat16'")
     _op.autocasting.append(_cast)
     try:
         with mode_with(autocast=low if enabled else None):
@@ -87,16 +91,14 @@ def autocast(dtype: Any = "float16", enabled: bool = True) -> Iterator[None]:
         _op.autocasting.remove(_cast)
 
 
-def _cast(op: Op, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-    """The inputs of an op in the precision that it is to run in."""
+def _cast(op: Op, inputs: tuple[Any, ...], params: dict[str, Any]) -> tuple[tuple[Any, ...] | None, Any]:
+    """The inputs of an op in the precision that it is to run in; or None and its result, see `rounding`."""
     low = current_mode().autocast
-    if low is None:
-        return inputs
-    if op.name in IN_LOW:
-        return tuple(_as(x, low, numpy.float32) for x in inputs)
-    if op.name in IN_FLOAT32:
-        return tuple(_as(x, numpy.float32, low) for x in inputs)
-    return inputs
+    if low is not None and op.name in IN_LOW:
+        inputs = tuple(_as(x, low, numpy.float32) for x in inputs)
+    elif low is not None and op.name in IN_FLOAT32:
+        inputs = tuple(_as(x, numpy.float32, low) for x in inputs)
+    return rounded(op, inputs, params) if half.asked_for else (inputs, None)
 
 
 def _as(x: Any, target: Any, source: Any) -> Any:

@@ -17,6 +17,7 @@ from typing import Any
 import numpy
 from numpy.typing import DTypeLike
 
+from . import half
 from .errors import DeviceError, DTypeError, GpugradError, OutOfMemoryError, describe, format_site, user_site
 
 __all__ = [
@@ -103,9 +104,10 @@ def set_default_dtype(dtype: DTypeLike) -> None:
     >>> gg.set_default_dtype("float32")
     """
     global _default_dtype
-    new = numpy.dtype(dtype)
+    new = half.dtype_from(dtype)
     if new.kind != "f":
-        raise DTypeError(f"set_default_dtype: got {new}, which is not a floating-point dtype; use float32 or float64")
+        what = "takes bfloat16 only where it is asked for" if half.is_bfloat16(new) else "is not a floating-point dtype"
+        raise DTypeError(f"set_default_dtype: got {new}, which {what}; use float32 or float64")
     _default_dtype = new
 
 
@@ -515,12 +517,13 @@ def as_array(value: Any, dtype: DTypeLike | None = None, device: str | None = No
         raise DTypeError("masked arrays are not supported: use .filled(value) and a mask of your own")
     if not isinstance(value, numpy.ndarray) and hasattr(value, "__cuda_array_interface__"):
         return _as_cuda_array(value, dtype, device, copy)
+    dtype = None if dtype is None else half.dtype_from(dtype)
     copy = copy and (device is None or device == "cpu")  # to a GPU it is a copy anyway
     try:
         array = numpy.array(value, dtype=dtype, copy=True if copy else None, subok=False)
     except (ValueError, TypeError) as error:
         raise DTypeError(f"cannot make an array of {type(value).__name__}: {error}") from error
-    if array.dtype.kind not in "biufc":
+    if array.dtype.kind not in "biufc" and not half.is_bfloat16(half.dtype_from(array.dtype)):
         raise DTypeError(f"cannot make a tensor of dtype {array.dtype}: values must be numbers, all rows of one length")
     if dtype is None and array.dtype.kind in "fc" and not is_typed(value):
         array = array.astype(_default_dtype if array.dtype.kind == "f" else numpy.result_type(_default_dtype, numpy.complex64))
@@ -530,8 +533,9 @@ def as_array(value: Any, dtype: DTypeLike | None = None, device: str | None = No
 def _as_cuda_array(value: Any, dtype: DTypeLike | None, device: str | None, copy: bool) -> Any:
     """`as_array` for CuPy's arrays and, without a copy, those of other libraries on a GPU."""
     array = value if _is_cupy(value) else _cupy().asarray(value)
+    dtype = half.dtype_from(array.dtype if dtype is None else dtype)
     with on_device_of(array):
-        array = array.astype(dtype, copy=copy) if dtype is not None else (array.copy() if copy else array)
+        array = array.astype(dtype, copy=copy)
     return array if device is None else to_device(array, device)
 
 
@@ -544,12 +548,12 @@ def as_weak(value: Any, others: Sequence[Any], arithmetic: bool) -> Any:
     """
     where = first_on_gpu(others)
     dtypes = [d for d in (getattr(other, "dtype", None) for other in others) if isinstance(d, numpy.dtype)]
-    floating = [dtype for dtype in dtypes if dtype.kind in "fc"]
+    floating = [dtype for dtype in dtypes if half.is_inexact(dtype)]
     array = as_array(value)
-    takes = array.dtype.kind in "fc" or (arithmetic and bool(floating))
+    takes = half.is_inexact(array.dtype) or (arithmetic and bool(floating))
     gives = bool(floating) or (arithmetic and bool(dtypes))
     if is_typed(value) or not (takes and gives):
         return beside(array, where)
-    dtype = numpy.result_type(*floating) if floating else numpy.result_type(array.dtype, *dtypes)
+    dtype = half.promoted(floating) if floating else numpy.result_type(array.dtype, *dtypes)
     dtype = numpy.result_type(dtype, numpy.complex64) if array.dtype.kind == "c" else dtype
     return beside(as_array(value, dtype), where)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy
 from numpy.typing import DTypeLike
 
-from . import backend
+from . import backend, dlpack, half
 from .errors import DTypeError, OutOfMemoryError, format_site, user_site
 from .op import as_tensors, raw
 from .ops.elementwise import exp, log, multiply, power
@@ -66,7 +66,7 @@ def zeros(shape: Shape, dtype: DTypeLike | None = None, device: str | None = Non
     >>> gg.zeros((2,))
     tensor([0., 0.])
     """
-    return _made(lambda xp: xp.zeros(shape, dtype or backend.default_dtype()), device, requires_grad)
+    return _made(lambda xp: xp.zeros(shape, half.dtype_from(dtype or backend.default_dtype())), device, requires_grad)
 
 
 def ones(shape: Shape, dtype: DTypeLike | None = None, device: str | None = None, requires_grad: bool = False) -> Tensor:
@@ -76,7 +76,7 @@ def ones(shape: Shape, dtype: DTypeLike | None = None, device: str | None = None
     >>> gg.ones((2,))
     tensor([1., 1.])
     """
-    return _made(lambda xp: xp.ones(shape, dtype or backend.default_dtype()), device, requires_grad)
+    return _made(lambda xp: xp.ones(shape, half.dtype_from(dtype or backend.default_dtype())), device, requires_grad)
 
 
 def empty(shape: Shape, dtype: DTypeLike | None = None, device: str | None = None, requires_grad: bool = False) -> Tensor:
@@ -86,7 +86,7 @@ def empty(shape: Shape, dtype: DTypeLike | None = None, device: str | None = Non
     >>> gg.empty((2, 3)).shape
     (2, 3)
     """
-    return _made(lambda xp: xp.empty(shape, dtype or backend.default_dtype()), device, requires_grad)
+    return _made(lambda xp: xp.empty(shape, half.dtype_from(dtype or backend.default_dtype())), device, requires_grad)
 
 
 def full(
@@ -191,7 +191,7 @@ def eye(n: int, m: int | None = None, k: int = 0, dtype: DTypeLike | None = None
     tensor([[1., 0.],
             [0., 1.]])
     """
-    return _made(lambda xp: xp.eye(n, m, k=k, dtype=dtype or backend.default_dtype()), device, False)
+    return _made(lambda xp: xp.eye(n, m, k=k, dtype=half.dtype_from(dtype or backend.default_dtype())), device, False)
 
 
 def _like(name: str, x: Any, *args: Any, dtype: DTypeLike | None, shape: Any, device: str | None) -> Tensor:
@@ -264,7 +264,7 @@ def tri(N: int, M: int | None = None, k: int = 0, dtype: DTypeLike | None = None
     tensor([[1., 0.],
             [1., 1.]])
     """
-    return _made(lambda xp: xp.tri(N, M, k, dtype=dtype or backend.default_dtype()), device, False)
+    return _made(lambda xp: xp.tri(N, M, k, dtype=half.dtype_from(dtype or backend.default_dtype())), device, False)
 
 
 def from_dlpack(x: Any, /, *, device: str | None = None, copy: bool | None = None) -> Tensor:
@@ -295,6 +295,6 @@ def from_dlpack(x: Any, /, *, device: str | None = None, copy: bool | None = Non
     cpu = int(kind) == 1
     if copy is False and device is not None and (backend.resolve_device(device) == "cpu") != cpu:
         raise ValueError(f"from_dlpack: copy=False, but moving to {device} is a copy")
-    array = numpy.from_dlpack(x) if cpu else backend.from_dlpack(x)
+    array = dlpack.imported(x) if cpu else backend.from_dlpack(x)
     result = wrap(array if device is None else backend.to_device(array, device))
     return asarray(result, copy=True) if copy else result

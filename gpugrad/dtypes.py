@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 import numpy
@@ -22,6 +23,8 @@ from numpy import (
     uint64,
 )
 from numpy.typing import DTypeLike
+
+from . import half
 
 __all__ = [
     "bool",
@@ -48,7 +51,7 @@ __all__ = [
 
 def _dtype(value: Any) -> numpy.dtype[Any]:
     """A dtype, or that of an array."""
-    return value.dtype if _is_array(value) else numpy.dtype(value)
+    return value.dtype if _is_array(value) else half.dtype_from(value)
 
 
 def _is_array(value: Any) -> Any:
@@ -62,7 +65,8 @@ def finfo(type: Any, /) -> Any:
     >>> float(gg.finfo(gg.float32).eps) == 2**-23
     True
     """
-    return numpy.finfo(_dtype(type))
+    dtype = _dtype(type)
+    return importlib.import_module("ml_dtypes").finfo(dtype) if half.is_bfloat16(dtype) else numpy.finfo(dtype)
 
 
 def iinfo(type: Any, /) -> Any:
@@ -82,7 +86,11 @@ def isdtype(dtype: DTypeLike, kind: Any) -> Any:
     >>> gg.isdtype(gg.float32, ("integral", "real floating"))
     True
     """
-    return numpy.isdtype(numpy.dtype(dtype), kind)
+    dtype = half.dtype_from(dtype)
+    if not half.is_bfloat16(dtype):
+        return numpy.isdtype(dtype, kind)
+    kinds = kind if isinstance(kind, tuple) else (kind,)
+    return any(k in ("real floating", "numeric") if isinstance(k, str) else half.dtype_from(k) == dtype for k in kinds)
 
 
 def can_cast(from_: Any, to: DTypeLike, /, casting: Any = "safe") -> Any:
@@ -92,7 +100,10 @@ def can_cast(from_: Any, to: DTypeLike, /, casting: Any = "safe") -> Any:
     >>> gg.can_cast(gg.int32, gg.float64)
     True
     """
-    return numpy.can_cast(_dtype(from_), to, casting)
+    given, wanted = _dtype(from_), half.dtype_from(to)
+    if given != wanted and casting == "same_kind":  # for NumPy, bfloat16 is a kind of its own
+        given, wanted = (numpy.dtype(float16) if half.is_bfloat16(d) else d for d in (given, wanted))
+    return numpy.can_cast(given, wanted, casting)
 
 
 def result_type(*arrays_and_dtypes: Any) -> Any:
@@ -102,4 +113,9 @@ def result_type(*arrays_and_dtypes: Any) -> Any:
     >>> gg.result_type(gg.ones(3), 1.0)
     dtype('float32')
     """
-    return numpy.result_type(*(x.dtype if _is_array(x) else x for x in arrays_and_dtypes))
+    given = [x.dtype if _is_array(x) else half.dtype_from(x) if isinstance(x, str) else x for x in arrays_and_dtypes]
+    typed = [numpy.dtype(x) for x in given if not isinstance(x, int | float | complex)]
+    if not any(map(half.is_bfloat16, typed)):
+        return numpy.result_type(*given)
+    common = half.promoted(typed)
+    return numpy.result_type(common, complex64) if any(isinstance(x, complex) for x in given) else common

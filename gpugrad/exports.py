@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy
 from numpy.typing import DTypeLike, NDArray
 
-from . import backend
+from . import backend, dlpack, half
 from .errors import DeviceError, GradientError, ShapeError, describe, format_site, is_storing, user_site
 from .tape import current_mode
 
@@ -129,7 +129,11 @@ class Exports:
     ) -> Any:
         self._refuse_export("DLPack")
         options = {"stream": stream, "max_version": max_version, "dl_device": dl_device, "copy": copy}
-        return self.data.__dlpack__(**{name: value for name, value in options.items() if value is not None})
+        given = {name: value for name, value in options.items() if value is not None}
+        array = self.data
+        if isinstance(array, numpy.ndarray) and half.is_bfloat16(array.dtype):
+            return dlpack.exported(array, given)
+        return array.__dlpack__(**given)
 
     def __array_namespace__(self, *, api_version: str | None = None) -> Any:
         """The array API's functions for it: `gpugrad.numpy`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from . import backend
+from . import backend, half
 from .errors import GradientError, ShapeError, describe, format_site, user_site
 from .interpret import TENSORS, tensor_of
 from .mutations import next_index
@@ -114,7 +114,7 @@ class Function:
         else:
             node.shape, node.dtype = outs[0].shape, outs[0].dtype
         for i, result in enumerate(results):
-            result._node = None if result.dtype.kind not in "fc" else pick(node, i) if several else node
+            result._node = None if not half.is_inexact(result.dtype) else pick(node, i) if several else node
         by_array: dict[int, Any] = {id(a._array): p for a, p in zip(args, parents, strict=True) if isinstance(a, Tensor)} | {
             id(out._array): _Out(i) for i, out in enumerate(outs)
         }

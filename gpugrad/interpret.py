@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy
 
-from . import backend
+from . import backend, half
 from . import op as _op
 from .cuda import kernel_forward, kernel_rules
 from .op import Composed, Op, Pullback, needed, registry
@@ -32,6 +32,10 @@ __all__ = [
     "raw_for",
     "tensor_of",
 ]
+
+
+_PRODUCTS = {"linear", "matmul", "mm"}
+"""Ops with rules that are products: on a GPU those take bfloat16 and sum in float32. Other rules get float32 there."""
 
 
 def tensor_of(array: Any, node: Node | None = None) -> Any:
@@ -84,6 +88,8 @@ class RawNamespace:
             grads = self._rules[node.op](self, node, t, dict(zip(node.op.slots, saved, strict=True)))
             if grads is not NotImplemented:
                 return grads
+        if half.asked_for and self.library is not numpy and node.op.name not in _PRODUCTS:
+            t, saved = half.widened(t), tuple(map(half.widened, saved))
         return pullback.call(self, t, saved)
 
 
@@ -134,7 +140,7 @@ def _restored(value: Any, parent: Node | None) -> Any:
 
 def _restored_parts(node: Node, values: tuple[Any, ...]) -> tuple[Any, ...]:
     """The results of an op with several, as the Tensors they were."""
-    return tuple(tensor_of(v, pick(node, i) if v.dtype.kind in "fc" else None) for i, v in enumerate(values))
+    return tuple(tensor_of(v, pick(node, i) if half.is_inexact(v.dtype) else None) for i, v in enumerate(values))
 
 
 @functools.cache
@@ -228,7 +234,7 @@ def _push_transposed(F: Any, node: Node, tangents: list[Any]) -> Any:
 
     def start(shape: tuple[int, ...], dtype: Any) -> Any:
         cotangent = tensor_of(backend.made_beside(like, "zeros", shape, dtype))
-        cotangent._node = leaf(cotangent._array) if dtype.kind in "fc" else None
+        cotangent._node = leaf(cotangent._array) if half.is_inexact(dtype) else None
         starts.append(cotangent._node)
         return cotangent
 

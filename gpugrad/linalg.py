@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy
 
-from . import backend
+from . import backend, half
 from .op import ArrayLike, as_tensor, as_tensors, raw
 from .ops import comparison, elementwise, indexing, reduction, shape
 from .ops.axes import kept_shape
@@ -95,7 +95,7 @@ def _matrices(name: str, a: Any) -> Any:
     x = as_tensor(a)
     if x.ndim < 2:
         raise ValueError(f"{name}: matrices are needed, got shape {x.shape}")
-    return x if x.dtype.kind in "fc" else x.astype("float64")
+    return x if half.is_inexact(x.dtype) else x.astype("float64")
 
 
 def _plain(x: Any, name: str, *args: Any) -> tuple[Any, ...]:
@@ -295,7 +295,7 @@ def vector_norm(x: ArrayLike, axis: Any = None, keepdims: bool = False, ord: Any
     tensor(7.)
     """
     x = as_tensor(x)
-    x = x if x.dtype.kind in "fc" else x.astype("float64")
+    x = x if half.is_inexact(x.dtype) else x.astype("float64")
     if ord == 2:
         return norm2(x, axis, keepdims)
     size = elementwise.abs(x)
@@ -342,7 +342,7 @@ def norm(x: ArrayLike, ord: Any = None, axis: Any = None, keepdims: bool = False
     x = as_tensor(x)
     if axis is None:
         if ord is None or (ord in ("fro", 2) and x.ndim == (2 if ord == "fro" else 1)):
-            return norm2(x if x.dtype.kind in "fc" else x.astype("float64"), None, keepdims)
+            return norm2(x if half.is_inexact(x.dtype) else x.astype("float64"), None, keepdims)
         axis = tuple(range(x.ndim))
     axes = (axis,) if isinstance(axis, int) else tuple(axis)
     if len(axes) == 1:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy
 from numpy.typing import DTypeLike
 
+from . import half
 from .op import apply, registry
 from .ops import (
     activation,
@@ -275,7 +275,8 @@ class ArrayMethods:
 
     def astype(self, dtype: DTypeLike) -> Tensor:
         """A copy with another dtype; an integer or boolean one cuts the gradient."""
-        return shape.cast(self, dtype) if numpy.dtype(dtype).kind not in "fc" else shape.astype(self, dtype)
+        dtype = half.dtype_from(dtype)
+        return shape.astype(self, dtype) if half.is_inexact(dtype) else shape.cast(self, dtype)
 
     def dot(self, other: Any) -> Tensor:
         """Dot product, with NumPy's rules."""

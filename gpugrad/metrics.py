@@ -7,7 +7,8 @@ from typing import Any
 import numpy
 from numpy.typing import NDArray
 
-from .backend import as_array, namespace_of, to_device
+from . import half
+from .backend import as_array, on_device_of, to_device
 from .errors import BoundsError, DataError, DTypeError, ShapeError, describe
 from .tensor import Tensor
 
@@ -85,10 +86,11 @@ def _class_ids(name: str, predictions: Any, targets: Any) -> tuple[NDArray[Any],
     """Predicted and true class ids, on the CPU; and the number of logits, 0 for class ids."""
     given, wanted = (as_array(value.data if isinstance(value, Tensor) else value) for value in (predictions, targets))
     columns = 0
-    if given.dtype.kind == "f" and given.ndim == wanted.ndim + 1 and given.shape[-1]:
-        if bool(namespace_of(given).isnan(given).any()):
-            raise DataError(f"{name}: the logits hold nan: {describe(predictions)}")
-        columns, given = given.shape[-1], given.argmax(axis=-1)
+    if half.is_floating(given.dtype) and given.ndim == wanted.ndim + 1 and given.shape[-1]:
+        with on_device_of(given):
+            if bool((given != given).any()):
+                raise DataError(f"{name}: the logits hold nan: {describe(predictions)}")
+            columns, given = given.shape[-1], half.widened(given).argmax(axis=-1)
     for what, ids in (("predictions", given), ("targets", wanted)):
         if ids.dtype.kind not in "iub" and ids.size:
             also = ", or logits with one more axis than the targets" if what == "predictions" else ""

@@ -135,7 +135,7 @@ def hand_out(array: Any) -> None:
 
 
 def _checksum(array: Any) -> int:
-    return zlib.crc32(numpy.ascontiguousarray(array).data.cast("B")) if array.size else 0
+    return zlib.crc32(numpy.ascontiguousarray(array).view(numpy.uint8).data) if array.size else 0
 
 
 def check_unchanged(node: Node, saved: tuple[Any, ...]) -> None:

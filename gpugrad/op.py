@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, NamedTuple, ParamSpec, TypeA
 
 import numpy
 
-from . import backend
+from . import backend, half
 from .cuda import kernel_forward
 from .errors import PACKAGE, DeviceError, GradientError, describe, format_site, op_error, user_site
 from .mutations import Mutations, log_mutation, next_index
@@ -32,19 +32,9 @@ if TYPE_CHECKING:
     from .tensor import Tensor as TensorType
 
 __all__ = [
-    "ArrayLike",
-    "Op",
-    "Sample",
-    "apply",
-    "elementwise",
-    "fused",
-    "linear",
-    "multilinear",
-    "primitive",
-    "registry",
-    "several",
+    "ArrayLike", "Op", "Sample", "apply", "elementwise", "fused", "linear", "multilinear", "primitive", "registry", "several",
     "update",
-]
+]  # fmt: skip
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -416,8 +406,8 @@ def update(*, mutates: Callable[[int], Iterable[int]], samples: Samples | None =
 Tensor: Any = None
 """The class of results; set by tensor.py, which cannot be imported from here."""
 
-autocasting: list[Callable[[Op, tuple[Any, ...]], tuple[Any, ...]]] = []
-"""What casts inputs while some thread is inside `gpugrad.amp.autocast`; empty otherwise, so that others pay nothing."""
+autocasting: list[Callable[[Op, tuple[Any, ...], dict[str, Any]], tuple[tuple[Any, ...] | None, Any]]] = []
+"""What casts inputs in `gpugrad.amp.autocast`, and for bfloat16; or runs the op itself, and gives None and the result."""
 
 _detours = backend.detours
 _new = object.__new__
@@ -443,7 +433,10 @@ def apply(op: Op, inputs: tuple[Any, ...], params: dict[str, Any] = NO_PARAMS) -
     Tensor, tuple of Tensors, or None for an update
     """
     if autocasting:
-        inputs = autocasting[-1](op, inputs)
+        given, out = autocasting[-1](op, inputs, params)
+        if given is None:
+            return out
+        inputs = given
     if len(inputs) == 2 and isinstance(inputs[0], Tensor) and isinstance(inputs[1], Tensor):  # the commonest case, unrolled
         x, y = inputs
         p, q = x._node, y._node
@@ -509,6 +502,9 @@ def apply(op: Op, inputs: tuple[Any, ...], params: dict[str, Any] = NO_PARAMS) -
 
 def apply_update(op: Op, arrays: tuple[Any, ...], params: dict[str, Any], changes: Mutations) -> None:
     """`apply` for an optimiser's step on raw arrays: no node is made, and what it changes is noted all at once."""
+    if autocasting and autocasting[-1](op, arrays, params)[0] is None:  # run by way of float32
+        changes.note()
+        return
     forward = op.numpy if not _detours else op.forward_on(arrays)
     forward(*arrays, **params)
     changes.note()
@@ -534,7 +530,7 @@ def _several(op: Op, arrays: Any, parents: Any, mask: int, params: dict[str, Any
         node.saved = () if pullback.save is None else pullback.save(arrays, outs, params, None)
         node.shape, node.dtype, node.site = tuple(out.shape for out in outs), tuple(out.dtype for out in outs), user_site()
         for i, (result, out) in enumerate(zip(results, outs, strict=True)):
-            if out.dtype.kind in "fc":
+            if half.is_inexact(out.dtype):
                 result._node = pick(node, i)
     return op.returns(*results)
 
@@ -552,6 +548,9 @@ def _unwrapped(op: Op, inputs: tuple[Any, ...]) -> tuple[int, list[Any], list[No
                 mask |= bit
         elif isinstance(x, Lifted):
             return -1, [x], []
+        elif hasattr(x, "dtype") and half.is_half(x) and not half.asked_for:
+            half.bfloat16()  # the first array of it: now all is ready, and the op begins again
+            return -1, [sys.modules[__name__]], []
         else:
             listed = type(x) in (list, tuple)
             arrays.append(backend.as_weak(x, inputs, op.kind in ("elementwise", "multilinear")) if listed else x)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from . import half
 from .mutations import next_index
 from .tape import Node
 
@@ -48,7 +49,7 @@ class Parts:
         given = next(item for item in self.items if item is not None)
         like = F.zeros_of(F.sum(F.getitem(given, (slice(0, 1),) * given.ndim)))  # a zero on its device
         return tuple(
-            None if dtype.kind not in "fc" else F.broadcast_to(F.astype(like, dtype), shape) if item is None else item
+            None if not half.is_inexact(dtype) else F.broadcast_to(F.astype(like, dtype), shape) if item is None else item
             for item, shape, dtype in zip(self.items, self.shape, self.dtype, strict=True)
         )
 

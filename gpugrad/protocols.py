@@ -15,6 +15,7 @@ from typing import Any
 import numpy
 
 from . import backend
+from .dtypes import can_cast
 from .errors import DTypeError, GpugradError, GradientError, ShapeError, describe, format_site, op_error, user_site
 from .mutations import log_mutation
 from .numpy_rules import RENAMED, Rule, known_ufuncs, rule_for, scipy_ufunc, ufunc_rules
@@ -122,7 +123,7 @@ def _assign(what: str, out: Any, result: Any) -> Any:
         return result
     if out.shape != result.shape:
         raise ShapeError(f"{what}: out= has shape {out.shape}, the result {result.shape}\n  at {format_site(user_site())}")
-    if not numpy.can_cast(result.dtype, out.dtype, "same_kind"):
+    if not can_cast(result.dtype, out.dtype, "same_kind"):
         raise DTypeError(f"{what}: out= has dtype {out.dtype}, the result {result.dtype}\n  at {format_site(user_site())}")
     out[...] = result if isinstance(out, Tensor) else result._array
     if not isinstance(out, Tensor):

@@ -19,6 +19,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from . import half
 from .backend import device_of, to_device
 from .errors import CheckpointError
 from .tensor import Tensor, asarray
@@ -35,6 +36,7 @@ _CODES = {
     "uint16": "U16",
     "uint32": "U32",
     "uint64": "U64",
+    "bfloat16": "BF16",
     "float16": "F16",
     "float32": "F32",
     "float64": "F64",
@@ -62,8 +64,9 @@ def save(
     ----------
     tensors : mapping of str to Tensor or array, or to what holds them
         Any shapes (0-d and empty too) and memory layouts; bool, signed and unsigned integers of 8 to 64 bits,
-        float16, float32 or float64. They may be in dicts, lists and tuples, beside numbers, text and None, as in the states
-        of optimisers: another reader then finds the tensor ``state["model"]["weight"]`` under the name ``model.weight``.
+        bfloat16, float16, float32 or float64. They may be in dicts, lists and tuples, beside numbers, text and None, as in
+        the states of optimisers: another reader then finds the tensor ``state["model"]["weight"]`` under the name
+        ``model.weight``.
     path : str or path-like
         The file to write. A symbolic link is followed. The folder must exist.
     metadata : mapping of str to str, optional
@@ -129,10 +132,10 @@ def load(path: str | os.PathLike[str]) -> dict[str, Any]:
     Raises
     ------
     CheckpointError
-        If the file is truncated, damaged, not in the safetensors format, or holds a dtype that NumPy lacks
-        (such as bfloat16). The format has no checksum: bytes changed inside a tensor's data cannot be noticed.
+        If the file is truncated, damaged, not in the safetensors format, or holds another dtype
+        (such as an 8-bit float). The format has no checksum: bytes changed inside a tensor's data cannot be noticed.
     ImportError
-        If the `safetensors` package is not installed.
+        If the `safetensors` package is not installed, or the file holds bfloat16 and `ml_dtypes` is not.
     OSError
         If the file does not exist or cannot be read.
 
@@ -160,6 +163,8 @@ def load(path: str | os.PathLike[str]) -> dict[str, Any]:
                     f"{os.fspath(path)}: tensor {name!r} has dtype {code}, expected one of "
                     f"{', '.join(_CODES.values())}; convert it where the file was made"
                 )
+            if code == "BF16":
+                half.bfloat16()
             arrays[name] = file.get_tensor(name)
         structure = (file.metadata() or {}).get(_STRUCTURE)
     tensors = {name: asarray(array) for name, array in arrays.items()}

@@ -10,8 +10,9 @@ from typing import Any, TypeAlias
 import numpy
 from numpy.typing import DTypeLike
 
-from . import backend
+from . import backend, half
 from . import op as _op
+from .dtypes import can_cast
 from .errors import DTypeError, GradientError, ShapeError, describe, format_site, user_site
 from .exports import Exports
 from .hooks import RemovableHandle, hook_gradient
@@ -158,6 +159,7 @@ class Tensor(ArrayMethods, Exports):
 
     def __repr__(self) -> str:
         array = backend.to_device(self._array, "cpu")
+        array = array.astype(numpy.float32) if half.is_bfloat16(self.dtype) else array  # ml_dtypes writes 1.0 as 1
         text = numpy.array2string(array, separator=", ", prefix="tensor(")
         notes = []
         if self.dtype not in (backend.default_dtype(), numpy.dtype(numpy.int64), numpy.dtype(bool)) or not self.size:
@@ -211,7 +213,7 @@ class Tensor(ArrayMethods, Exports):
         result = self
         if device is not None and backend.resolve_device(device) != self.device:
             result = shape.to_device(result, device)
-        return result if dtype is None or numpy.dtype(dtype) == self.dtype else result.astype(dtype)
+        return result if dtype is None or half.dtype_from(dtype) == self.dtype else result.astype(dtype)
 
     def cpu(self) -> Tensor:
         """On the CPU."""
@@ -268,7 +270,7 @@ class Tensor(ArrayMethods, Exports):
             if result.shape != self.shape:
                 what = f"{symbol}: a result of shape {result.shape} does not fit {describe(self)}"
                 raise ShapeError(f"{what}\n  at {format_site(user_site())}")
-            if not numpy.can_cast(result.dtype, self.dtype, "same_kind"):
+            if not can_cast(result.dtype, self.dtype, "same_kind"):
                 what = f"{symbol}: a result of dtype {result.dtype} does not fit {describe(self)}"
                 raise DTypeError(f"{what}\n  at {format_site(user_site())}")
             return result if result.dtype == self.dtype else result.astype(self.dtype)
@@ -322,7 +324,7 @@ class Tensor(ArrayMethods, Exports):
         index = _raw_index(index)
         if current_mode().grad and (self._node is not None or (isinstance(value, Tensor) and value._node is not None)):
             _op.refuse_in_place(self, "item assignment")
-            if self.dtype.kind not in "fc":
+            if not half.is_inexact(self.dtype):
                 what = f"assigning {describe(value)} to elements of {describe(self)} would drop its gradient"
                 raise GradientError(f"{what}\n  use .detach() where that is meant\n  at {format_site(user_site())}")
             changed = indexing.index_set(self, value, index)
@@ -364,7 +366,7 @@ def _raw_index(index: Any) -> Any:
 
 
 def _check_differentiable(array: Any) -> None:
-    if array.dtype.kind not in "fc":
+    if not half.is_inexact(array.dtype):
         raise DTypeError(
             f"only floating and complex tensors can require a gradient, got {describe(array)}\n"
             f"  convert first, for instance with .astype('float32')\n  at {format_site(user_site())}"

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy
 
+from . import half
 from .errors import DTypeError, GradientError, describe
 from .op import Op, Sample, registry
 from .tape import no_grad
@@ -133,7 +134,7 @@ def _checked_inputs(name: str, inputs: Any) -> list[Any]:
 
 
 def _floating(values: Sequence[Any]) -> list[int]:
-    return [i for i, value in enumerate(values) if value.dtype.kind in "fc"]
+    return [i for i, value in enumerate(values) if half.is_inexact(value.dtype)]
 
 
 def _random_like(value: Any, rng: numpy.random.Generator) -> Any:
@@ -147,7 +148,7 @@ def _names(values: Sequence[Any]) -> list[str]:
 
 def _differentiable_outputs(result: Any) -> list[Any]:
     """The floating outputs: no derivative of the others exists."""
-    return [output for output in map(asarray, flatten(result)[0]) if output.dtype.kind in "fc"]
+    return [output for output in map(asarray, flatten(result)[0]) if half.is_inexact(output.dtype)]
 
 
 def _evaluate(f: Callable[..., Any], values: Sequence[Any]) -> list[Any]:
@@ -253,7 +254,7 @@ def iterate_samples(op: Op | str, seed: int = 0) -> Iterator[tuple[Sample, tuple
         positions, place = [], 0
         for name, argument in zip(names, sample.args, strict=False):  # the last ones may be in kwargs, or left out
             for value in argument if isinstance(argument, list) else [argument]:
-                if name in op.inputs and isinstance(value, numpy.ndarray) and value.dtype.kind in "fc":
+                if name in op.inputs and isinstance(value, numpy.ndarray) and half.is_inexact(value.dtype):
                     rule = 0 if op.joint else op.inputs.index(name)
                     if composed or (rule < len(op.rules) and op.rules[rule] is not None):
                         positions.append(place)

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy
 
-from . import backend
+from . import backend, half
 from .errors import DeviceError, DTypeError, GradientError, ShapeError, describe, format_site, user_site
 from .interpret import RAW, TENSORS, push_tangents, raw_for
 from .mutations import next_index
@@ -91,7 +91,7 @@ def _alias(name: str, primal: Any) -> Tensor:
         value = primal
     else:
         value = wrap(numpy.asarray(primal) if isinstance(primal, float | complex) else backend.as_array(primal))
-    if value.dtype.kind not in "fc":
+    if not half.is_inexact(value.dtype):
         raise DTypeError(
             f"{name}: cannot differentiate by {describe(value)}: use floating-point values, for instance "
             f"{'x.astype(float)' if value.shape else 'float(x)'}\n  at {format_site(user_site())}"

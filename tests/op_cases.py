@@ -31,7 +31,7 @@ class Case(NamedTuple):
 
 def joined(function: Callable[..., Any]) -> Callable[..., Any]:
     def one_vector(*arrays: Any) -> Any:
-        return gg.concatenate([gg.reshape(part, -1) for part in function(*arrays) if part.dtype.kind in "fc"])
+        return gg.concatenate([gg.reshape(part, -1) for part in function(*arrays) if part.dtype.kind not in "iub"])
 
     return one_vector
 

@@ -65,9 +65,9 @@ def test_it_ends_with_the_block_and_with_the_thread() -> None:
         assert (a.astype("float64") @ a.astype("float64")).dtype == "float64"
     seen["after"] = (a @ a).dtype
     assert seen == {"other": "float32", "here": "float16", "off": "float32", "again": "float16", "after": "float32"}
-    from gpugrad import op
+    from gpugrad import amp, op
 
-    assert not op.autocasting
+    assert amp._cast not in op.autocasting
 
 
 @pytest.mark.parametrize("dtype", ["float32", "int16", "complex64"])
@@ -151,3 +151,40 @@ def test_training_in_float16_learns() -> None:
         scaler.update()
         losses.append(loss.item())
     assert losses[-1] < 0.3 * losses[0]
+
+
+def test_bfloat16_has_the_range_of_float32() -> None:
+    pytest.importorskip("ml_dtypes")
+    w, x = gg.tensor([[1e-3]], requires_grad=True), gg.tensor([[1e-20]])
+    with gg.autocast("bfloat16"), recording() as records:
+        out = x @ w
+        loss = (out * 1e-10).sum()
+    assert (out.dtype, loss.dtype) == ("bfloat16", "float32")
+    assert "softmax" not in {record.op.name for record in records}
+    loss.backward()
+    assert w.grad is not None
+    assert w.grad.dtype == "float32"
+    assert w.grad.item() == pytest.approx(1e-30, rel=1e-2)
+
+
+def test_autocast_casts_as_pytorchs_does() -> None:
+    """For each op, the dtype of its result under bfloat16, from the same inputs in float32 and bfloat16."""
+    torch = pytest.importorskip("torch")
+    pytest.importorskip("ml_dtypes")
+    values = np.random.default_rng(0).normal(size=(4, 4)).astype("float32")
+    functions = {
+        "matmul": (lambda m, a: a @ a, lambda a: a @ a),
+        "linear": (lambda m, a: m.linear(a, a, a[0]), lambda a: torch.nn.functional.linear(a, a, a[0])),
+        "relu": (lambda m, a: gg.relu(a), torch.relu),
+        "add": (lambda m, a: a + a, lambda a: a + a),
+        "mse_loss": (lambda m, a: m.mse_loss(a, a * 2), lambda a: torch.nn.functional.mse_loss(a, a * 2)),
+        "conv1d": (lambda m, a: m.conv1d(a[None], a[:, :, None]), lambda a: torch.nn.functional.conv1d(a[None], a[:, :, None])),
+        "tanh": (lambda m, a: gg.tanh(a), torch.tanh),
+    }
+    for dtype in ("float32", "bfloat16"):
+        ours, theirs = gg.tensor(values, dtype=dtype), torch.tensor(values).to(getattr(torch, dtype))
+        for name, (mine, other) in functions.items():
+            with gg.autocast("bfloat16"), torch.autocast("cpu", torch.bfloat16):
+                got, want = mine(nn.functional, ours), other(theirs)
+            assert str(got.dtype) == str(want.dtype).removeprefix("torch."), (name, dtype)
+            np.testing.assert_allclose(got.astype("f").numpy(), want.float().numpy(), rtol=0.02, atol=0.02)

@@ -45,8 +45,8 @@ def test_the_whole_command(tmp_path: Path) -> None:
     assert list(rows) == list(PARTS)
     assert [part["fault"] for part in report["parts"]] == [""] * len(PARTS)
     faults = {row["name"]: row["fault"] for part in rows.values() for row in part if row.get("fault")}
-    assert faults.keys() <= {"W6-bf16 gpugrad"}, faults  # autocast may lack bfloat16
-    assert (done.returncode == 1) == bool(faults), done.stderr
+    assert not faults, faults
+    assert done.returncode == 0, done.stderr
 
     assert report["device"]["gpu"] == "Stand-in"
     assert {"gpugrad", "CuPy", "numpy"} <= report["versions"].keys()

@@ -54,13 +54,12 @@ def same(got: Any, want: Any, rtol: float = 1e-12) -> None:
         for a, b in zip(got, want, strict=True):
             same(a, b, rtol)
         return
-    got = gg.asarray(got)
-    want = gg.asarray(want)
+    got, want = gg.asarray(got), gg.asarray(want)
     assert got.device == DEVICE
     assert (got.dtype, got.shape) == (want.dtype, want.shape)
-    values = want.detach().numpy()
+    found, values = (t.detach().numpy().astype("f" if t.dtype == "bfloat16" else t.dtype) for t in (got, want))
     scale = np.abs(values).max(initial=1.0, where=np.isfinite(values))
-    np.testing.assert_allclose(got.detach().numpy(), values, rtol=rtol, atol=rtol / 10 * scale)
+    np.testing.assert_allclose(found, values, rtol=rtol, atol=rtol / 10 * scale)
 
 
 @params(PURE)

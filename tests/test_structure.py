@@ -20,14 +20,17 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 LAYERS = [
     "errors",
-    "backend",
+    "half",
     "dtypes",
+    "dlpack",
+    "backend",
     "cuda",
     "mutations",
     "tape",
     "parts",
     "op",
     "ops",
+    "rounding",
     "interpret",
     "batch_rules",
     "batching",
@@ -68,7 +71,7 @@ LAYERS = [
 
 MOST_LINES = 600
 MOST_SECONDS = 0.150
-NOT_LOADED = {"cupy", "matplotlib", "sklearn", "torch", "scipy", "safetensors", "tqdm", "mpi4py"}
+NOT_LOADED = {"cupy", "matplotlib", "sklearn", "torch", "scipy", "safetensors", "tqdm", "ml_dtypes", "mpi4py"}
 
 
 def name_of(path: Path) -> str:

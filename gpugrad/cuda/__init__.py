@@ -19,3 +19,10 @@ def kernel_rules(xp: ModuleType) -> dict[str, Callable[..., Any]]:
     from . import wiring
 
     return wiring.rules(xp)
+
+
+def takes_bfloat16(name: str, xp: ModuleType) -> bool:
+    """Whether an op can run on arrays of bfloat16 of a library other than NumPy as they are."""
+    from . import wiring
+
+    return wiring.takes_bfloat16(name, xp)

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy
 
+from .. import half
 from ..errors import DeviceError
 from . import gemm, kernels, optimizers
 from .launcher import Launcher, real_of
@@ -67,9 +68,16 @@ def forward(name: str, xp: ModuleType, composition: Callable[..., Any]) -> Calla
 
     def fast(*arrays: Any, **params: Any) -> Any:
         out = _tried(by_kernel, xp, xp, *arrays, **params)
-        return composition(*arrays, **params) if out is NotImplemented else out
+        return in_their_own(*arrays, **params) if out is NotImplemented else out
 
+    updates = name.endswith("_")  # in place, so not on casts
+    in_their_own = composition if updates else functools.partial(half.in_float32, composition)
     return fast
+
+
+def takes_bfloat16(name: str, xp: ModuleType) -> bool:
+    """Whether an op runs by kernels, or as a product, on a library's arrays of bfloat16: both sum in float32."""
+    return name in FORWARDS and has_kernels(xp) and xp not in _broken
 
 
 def rules(xp: ModuleType) -> dict[str, Callable[..., Any]]:
@@ -282,7 +290,7 @@ def _norm(xp: Any, x: Any, weight: Any, bias: Any, normalized_shape: Any, eps: f
         return NotImplemented
     if len(shape) > x.ndim or x.shape[x.ndim - len(shape) :] != shape:
         return NotImplemented
-    eps = float(numpy.finfo(x.dtype).eps) if eps is None else eps
+    eps = float(numpy.finfo(real_of(x.dtype)).eps) if eps is None else eps
     flat = [None if p is None else p.reshape(-1) for p in (weight, bias)]
     found = kernels.norm(_launch(x, xp), _rows(x, len(shape)), *flat, eps=eps, centered=centered)
     return found.y.reshape(x.shape), found._replace(y=None)

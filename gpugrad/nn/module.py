@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import numpy
 from numpy.typing import DTypeLike
 
-from .. import backend
+from .. import backend, half
+from ..dtypes import can_cast
 from ..errors import CheckpointError, DTypeError, GpugradError, describe, format_site, user_site
 from ..hooks import RemovableHandle, move_hooks
 from ..ops.updates import assign_
@@ -331,15 +332,14 @@ class Module:
     def to(self: AnyModule, device: str | None = None, dtype: DTypeLike | None = None) -> AnyModule:
         """Move parameters and buffers to a device, and floating ones to a dtype, in place; with gradients and hooks."""
         target = backend.resolve_device(device) if device is not None else None
-        if dtype is not None and numpy.dtype(dtype).kind not in "fc":
-            raise DTypeError(
-                f"{type(self).__name__}.to: parameters can only be floating, got dtype {numpy.dtype(dtype)}\n  at {_here()}"
-            )
+        dtype = None if dtype is None else half.dtype_from(dtype)
+        if dtype is not None and not half.is_inexact(dtype):
+            raise DTypeError(f"{type(self).__name__}.to: parameters can only be floating, got dtype {dtype}\n  at {_here()}")
         for _, tensor in self._named((Parameter, Buffer)):
             array = tensor._array if target is None else backend.to_device(tensor._array, target)
-            if dtype is not None and array.dtype.kind == "f":
+            if dtype is not None and half.is_floating(array.dtype):
                 with backend.on_device_of(array):
-                    array = array.astype(numpy.dtype(dtype), copy=False)
+                    array = array.astype(dtype, copy=False)
             if array is tensor._array:
                 continue
             old, tensor._array = tensor._node, array
@@ -491,7 +491,7 @@ class Module:
             values[name] = value = asarray(state[name])
             if value.shape != target.shape:
                 problems.append(f"shape: {name} is {target.shape}, the state has {value.shape}")
-            elif not numpy.can_cast(value.dtype, target.dtype, "same_kind"):
+            elif not can_cast(value.dtype, target.dtype, "same_kind"):
                 problems.append(f"dtype: {name} is {target.dtype}, the state has {value.dtype}")
         problems += _split_ties(own, values)
         if problems:

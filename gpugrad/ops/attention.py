@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from .. import backend
+from .. import backend, half
 from ..errors import op_error
 from ..op import ArrayLike, as_tensor, as_tensors
 from . import activation, dropout, elementwise, linalg, reduction
@@ -81,7 +81,7 @@ def _masked(scores: Any, mask: Any) -> Any:
     """Softmax over the keys that are to be seen; a row of which none is, is zero, not nan."""
     if mask.dtype == bool:
         seen, bias = mask, elementwise.where(mask, 0.0, -math.inf).astype(scores.dtype)
-    elif mask.dtype.kind == "f":
+    elif half.is_floating(mask.dtype):
         seen, bias = mask > -math.inf, mask
     else:
         raise ValueError(f"attn_mask must be boolean or floating, got {mask.dtype}")

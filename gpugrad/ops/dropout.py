@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy
 
-from .. import backend
+from .. import backend, half
 from ..errors import ShapeError
 from ..op import ArrayLike, as_tensor, linear
 from ..op import composed as F
@@ -73,7 +73,7 @@ def dropout(x: ArrayLike, p: float = 0.5, training: bool = True) -> Any:
     """
     x = as_tensor(x)
     bits: Any = default_generator().bit_generator
-    if not training or p == 0 or x.dtype.kind != "f":
+    if not training or p == 0 or not half.is_floating(x.dtype):
         return _dropped("dropout", x, x.shape, p, training)
     bits.advance(0)  # to the next block of the generator, where a kernel can begin: before and after, on all devices
     if x.device == "cpu" or current_mode().records is not None:  # a program would draw the same numbers again and again

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy
 
+from .. import half
 from ..backend import made_beside, namespace_of
 from ..errors import DTypeError, ShapeError, describe
 from ..op import ArrayLike, apply, as_tensor, as_tensors, composed, fused, raw, registry
@@ -186,7 +187,7 @@ def _any_cross_entropy(x: Any, target: Any, weight: Any, ignored: int, reduction
     logs = F.log_softmax(x, 1)
     weight = None if weight is None else as_tensor(weight)
     scaled = logs if weight is None else logs * F.reshape(F.astype(weight, x.dtype), line)
-    if target.dtype.kind == "f":
+    if half.is_floating(target.dtype):
         soft = target * (1 - smoothing) + smoothing / classes if smoothing else target
         return reduce(F, -F.sum(scaled * soft, 1), reduction)
     hard = F.nll_loss(logs, target, weight, ignored, reduction)

@@ -116,7 +116,7 @@ def _rms_norm_forward(xp: Any, x: Any, weight: Any, normalized_shape: Any, eps: 
 
 
 def _rms_eps(x: Any, eps: float | None) -> float:
-    return float(numpy.finfo(x.dtype).eps) if eps is None else eps
+    return float(numpy.finfo(numpy.promote_types(x.dtype, numpy.float32)).eps) if eps is None else eps
 
 
 def _rms_norm_rule(F: Any, t: Any, x: Any, weight: Any, aux: Any, wanted: tuple[bool, ...]) -> Any:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy
 
-from .. import backend
+from .. import backend, half
 from ..op import ArrayLike, as_tensor, as_tensors, raw
 from . import complex_numbers, elementwise, indexing, reduction, shape, statistics
 from .decompositions import eig, pinv
@@ -116,7 +116,7 @@ def polyint(p: ArrayLike, m: int = 1, k: Any = None) -> Any:
     tensor([1., 1., 5.])
     """
     p = as_tensor(p)
-    p = p if p.dtype.kind in "fc" else p.astype("float64")
+    p = p if half.is_inexact(p.dtype) else p.astype("float64")
     constants = shape.broadcast_to(as_tensors(p, 0.0 if k is None else k)[1].astype(p.dtype), (m,))
     for i in range(m):
         p = elementwise.divide(p, _falling(p.shape[0], p))
@@ -132,7 +132,7 @@ def polyfit(x: ArrayLike, y: ArrayLike, deg: int, rcond: float | None = None, w:
     tensor([2., 1.])
     """
     x, y = as_tensors(x, y)
-    x, y = (t if t.dtype.kind in "fc" else t.astype("float64") for t in (x, y))
+    x, y = (t if half.is_inexact(t.dtype) else t.astype("float64") for t in (x, y))
     if x.ndim != 1 or y.ndim not in (1, 2) or x.shape[0] != y.shape[0] or deg < 0:
         raise ValueError(f"polyfit: x must be (n,), y (n,) or (n, k) and deg at least 0, got {x.shape}, {y.shape} and {deg}")
     powers = vander(x, deg + 1)
@@ -155,7 +155,7 @@ def roots(p: ArrayLike) -> Any:
     tensor([-2.+0.j,  2.+0.j], dtype=complex64)
     """
     p = _coefficients(p)
-    p = p if p.dtype.kind in "fc" else p.astype("float64")
+    p = p if half.is_inexact(p.dtype) else p.astype("float64")
     (kept,) = raw(p).nonzero()
     if not len(kept):
         return as_tensor(_zeros(0, p))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy
 from numpy.typing import DTypeLike
 
-from .. import backend
+from .. import backend, half
 from ..op import primitive
 from . import philox
 from .samples import calls
@@ -45,7 +45,7 @@ def manual_seed(seed: int) -> None:
 def _draw(
     xp: Any, name: str, shape: Any, dtype: DTypeLike | None, generator: numpy.random.Generator | None, device: str | None
 ) -> Any:
-    dtype = numpy.dtype(dtype or numpy.float32)
+    dtype = half.dtype_from(dtype or numpy.float32)
     generator = generator or _generator
     direct = dtype if dtype.itemsize in (4, 8) else numpy.dtype(numpy.float32)
     target = backend.resolve_device(device)

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import numpy
 from numpy.typing import DTypeLike
 
-from .. import backend
+from .. import backend, half
 from ..errors import DTypeError, describe, format_site, user_site
 from ..op import ArrayLike, as_tensor, linear, primitive, raw
 from .samples import array, calls
@@ -272,7 +272,8 @@ def astype(xp: Any, x: ArrayLike, dtype: DTypeLike) -> Any:
     dtype('float64')
     """
     x = xp.asarray(x)
-    if x.dtype.kind == "c" and numpy.dtype(dtype).kind in "fiu":
+    dtype = half.dtype_from(dtype)
+    if x.dtype.kind == "c" and dtype.kind not in "cb":
         x = x.real
     return x.astype(dtype)
 

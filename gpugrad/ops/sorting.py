@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy
 
-from .. import backend
+from .. import backend, half
 from ..errors import DTypeError, format_site, user_site
 from ..op import ArrayLike, as_tensor, primitive, raw
 from . import comparison, elementwise, floating, indexing, reduction, shape
@@ -106,7 +106,7 @@ def _sorted_last(a: Any, axis: Axis) -> tuple[Any, tuple[int, ...]]:
         raise DTypeError(
             f"quantile: complex numbers have no order: take the real or imaginary part\n  at {format_site(user_site())}"
         )
-    if x.dtype.kind != "f":
+    if not half.is_floating(x.dtype):
         x = x.astype("float64")
     if x.shape[-1] == 0:
         raise ValueError("quantile: there are no elements along the axis")

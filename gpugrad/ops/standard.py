@@ -8,7 +8,7 @@ from typing import Any
 import numpy
 from numpy.typing import DTypeLike
 
-from .. import backend
+from .. import backend, half
 from ..op import ArrayLike, as_tensor, as_tensors, raw
 from . import comparison, complex_numbers, elementwise, floating, indexing, manipulation, reduction, scan, shape, sorting
 from .axes import axes_of
@@ -272,7 +272,7 @@ def vander(x: ArrayLike, N: int | None = None, increasing: bool = False) -> Any:
     x = as_tensor(x)
     powers = numpy.arange(x.shape[0] if N is None else N)
     powers = powers if increasing else powers[::-1].copy()
-    powers = backend.beside(powers.astype(x.dtype) if x.dtype.kind in "fc" else powers, raw(x))
+    powers = backend.beside(powers.astype(x.dtype) if half.is_inexact(x.dtype) else powers, raw(x))
     return elementwise.power(shape.expand_dims(x, -1), powers)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy
 
-from .. import backend
+from .. import backend, half
 from ..op import ArrayLike, as_tensor, as_tensors, raw
 from . import comparison, complex_numbers, elementwise, indexing, linalg, manipulation, reduction, scan, shape, sorting
 from .axes import Axis, axes_of, axis_of, cut
@@ -26,7 +26,7 @@ def _filled(a: ArrayLike, value: float) -> tuple[Any, Any]:
     """The array with `value` for nan, and where it was."""
     x = as_tensor(a)
     missing = comparison.isnan(x)
-    if x.dtype.kind not in "fc":
+    if not half.is_inexact(x.dtype):
         return x, missing
     return elementwise.where(missing, value, x), missing
 
@@ -113,7 +113,7 @@ def nanstd(a: ArrayLike, axis: Axis = None, ddof: float = 0, keepdims: bool = Fa
 
 def _nan_extremum(a: ArrayLike, reduce: Any, empty: float, axis: Axis, keepdims: bool) -> Any:
     x, missing = _filled(a, empty)
-    if x.dtype.kind not in "fc":
+    if not half.is_inexact(x.dtype):
         return reduce(x, axis, keepdims)
     return elementwise.where(reduction.all(missing, axis, keepdims), numpy.nan, reduce(x, axis, keepdims))
 

@@ -79,6 +79,8 @@ class ufunc:
     def _loop(self, inputs: list[Any]) -> list[Any]:
         """Dtypes of the results, by the first row of CuPy's table that takes the inputs."""
         strong = [numpy.asarray(a).dtype for a in inputs if isinstance(a, numpy.ndarray | numpy.generic)]
+        if any(dtype.char == "E" for dtype in strong):
+            return self._narrow_loop(strong, inputs)
         common = numpy.result_type(*strong) if strong else None
         given = []
         for a in inputs:
@@ -93,6 +95,16 @@ class ufunc:
             if all(numpy.can_cast(d, numpy.dtype(c)) for d, c in zip(given, left)):
                 return [numpy.dtype(c) for c in right]
         raise TypeError(f"Wrong type {tuple(map(str, given))} of arguments for {self.name}")
+
+    def _narrow_loop(self, strong: list[Any], inputs: list[Any]) -> list[Any]:
+        """As `_loop` where there is bfloat16, which has a row behind that of float16."""
+        row = next((row for row in self.types if row.split("->")[0] == "e" * self.nin), None)
+        if row is None:
+            raise TypeError(f"Wrong type {tuple(map(str, strong))} of arguments for {self.name}")
+        wide = [dtype for dtype in strong if dtype.char in "fdFD"]
+        if wide or any(dtype.char in "eilqILQ" for dtype in strong):
+            return self._loop([numpy.float32(0) if numpy.asarray(a).dtype.char == "E" else a for a in inputs])
+        return [strong_of(strong) if c == "e" else numpy.dtype(c) for c in row.split("->")[1]]
 
     def _supports(self, method: str) -> None:
         if method not in self._methods:
@@ -114,6 +126,10 @@ class ufunc:
             raise TypeError(f"scatter_add only supports int32, float16, float32, float64, uint32, uint64, not {a.dtype}")
         index, _ = index_of(indices, a.shape)
         self._numpy.at(writable(here(a)._hidden), index, hidden(b))
+
+
+def strong_of(dtypes: list[Any]) -> Any:
+    return next(dtype for dtype in dtypes if dtype.char == "E")
 
 
 def _tuple(value: Any) -> tuple[Any, ...]:
@@ -170,6 +186,13 @@ def _checked_inputs(name: str, args: tuple[Any, ...]) -> None:
         raise AttributeError(f"{type(first).__name__!r} object is no cupy.ndarray, which cupy.{name} needs")
 
 
+def _into(out: Any, result: Any) -> Any:
+    if out is None:
+        return shown(result)
+    here(out)._hidden[...] = result
+    return out
+
+
 def function(name: str, text: str, compute: Callable[..., Any] | None = None) -> Callable[..., Any]:
     """CuPy's function of a name: with its signature, on its arrays."""
     signature = _parameters(text)
@@ -187,11 +210,13 @@ def function(name: str, text: str, compute: Callable[..., Any] | None = None) ->
             inside = [here(a)._hidden if isinstance(a, ndarray) else a for a in args]
         else:
             inside = [[hidden(v) for v in a] if isinstance(a, list | tuple) and name in SEQUENCES else hidden(a) for a in args]
+        if name in ("dot", "matmul") and {v.dtype.char for v in inside} == {"E"}:  # cuBLAS sums in float32
+            result = numpy.matmul(*(v.astype("float32") for v in inside)).astype(inside[0].dtype)
+            return _into(out, result)
         with numpy.errstate(all="ignore"):
             result = compute(*inside, **{key: hidden(value) for key, value in kwargs.items()})
         if out is not None:
-            here(out)._hidden[...] = result
-            return out
+            return _into(out, result)
         if name in VIEWS and isinstance(result, numpy.ndarray):
             return view(args[0], result)
         return shown(result)
@@ -225,7 +250,7 @@ def array(
     if hasattr(obj, "__cuda_array_interface__"):
         return _foreign(obj)
     made = numpy.array(obj, dtype, ndmin=ndmin)
-    if made.dtype.kind not in "biufc" or made.dtype.itemsize > 16:
+    if (made.dtype.kind not in "biufc" and made.dtype.char != "E") or made.dtype.itemsize > 16:  # E: ml_dtypes' bfloat16
         raise ValueError(f"Unsupported dtype {made.dtype}")
     return fresh(made)
 
