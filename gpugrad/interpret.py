@@ -50,8 +50,10 @@ class RawNamespace:
 
     raw = True
 
-    def __init__(self, xp: ModuleType, once: bool = False) -> None:
+    def __init__(self, xp: ModuleType, once: bool = False, adds: bool = False) -> None:
         self.library = xp
+        self.adds = adds
+        """Whether a rule may add the gradient of a leaf to its `grad` itself, and give None: in `backward` alone."""
         self.once = once
         """Whether each rule runs for the last time: what a fused forward kept for it may then be overwritten."""
         rules = {} if xp is numpy else kernel_rules(xp)
@@ -76,7 +78,7 @@ class RawNamespace:
         """The interpreter for arrays like this one, or of these `Parts`, whose GPU becomes the current one."""
         if backend.many_devices:
             backend.enter_device_of(value)
-        return raw_for(backend.first_on_gpu(getattr(value, "items", (value,))), self.once)
+        return raw_for(backend.first_on_gpu(getattr(value, "items", (value,))), self.once, self.adds)
 
     def restore(self, node: Node, saved: tuple[Any, ...]) -> tuple[Any, ...]:
         """Saved values as the rules are to have them: as they are."""
@@ -144,16 +146,16 @@ def _restored_parts(node: Node, values: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 @functools.cache
-def raw_namespace(xp: ModuleType, once: bool) -> RawNamespace:
+def raw_namespace(xp: ModuleType, once: bool, adds: bool = False) -> RawNamespace:
     """The interpreter for raw arrays of one library."""
-    return RawNamespace(xp, once)
+    return RawNamespace(xp, once, adds)
 
 
-def raw_for(array: Any, once: bool = False) -> RawNamespace:
+def raw_for(array: Any, once: bool = False, adds: bool = False) -> RawNamespace:
     """The interpreter for raw arrays of the library that `array` belongs to."""
     if array is None or array.__class__ is numpy.ndarray:
         return RAW_ONCE if once else RAW
-    return raw_namespace(backend.namespace_of(array), once)
+    return raw_namespace(backend.namespace_of(array), once, adds)
 
 
 RAW, RAW_ONCE = raw_namespace(numpy, False), raw_namespace(numpy, True)

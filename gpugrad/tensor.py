@@ -12,6 +12,7 @@ from numpy.typing import DTypeLike
 
 from . import backend, half
 from . import op as _op
+from . import tape as _tape
 from .dtypes import can_cast
 from .errors import DTypeError, GradientError, ShapeError, describe, format_site, user_site
 from .exports import Exports
@@ -494,7 +495,7 @@ _accumulating = threading.RLock()
 def _backward_raw(output: Tensor, cotangent: Any, retain: bool) -> None:
     """First order, on raw arrays: the fast path."""
     start = cotangent._array if isinstance(cotangent, Tensor) else cotangent
-    F = raw_for(start, once=not retain)
+    F = raw_for(start, not retain, not retain and _tape.hooked is None and not current_mode().watchers)
     found, borrowed = walk(F, ((output._node, conjugate(F, start)),), retain=retain)
     with _accumulating:
         for node, grad in found.items():

@@ -210,6 +210,7 @@ def polygamma(x: Any, n: int) -> Any:
 
 def linear_layers(arrays: Any, activations: Any) -> Any:
     x, slopes = arrays[0], {"relu": lambda z: np.where(z > 0, z, 0), "tanh": np.tanh, "sigmoid": special.expit, None: lambda z: z}
+    slopes["gelu_tanh"] = lambda z: gelu(z, "tanh")
     for weight, bias, activation in zip(arrays[1::2], arrays[2::2], activations, strict=True):
         x = slopes[activation](np.einsum("...i,oi->...o", x, weight) + (0 if bias is None else bias))
     return x

@@ -84,23 +84,73 @@ def test_what_is_no_product_is_refused(a: Any, b: Any) -> None:
         problem_of(a, b)
 
 
+DTYPES = {"float16": (2, 68, 0), "bfloat16": (14, 68, 0), "float32": (0, 68, 0), "float64": (1, 70, 1)}
+"""cudaDataType_t, cublasComputeType_t and the scale's cudaDataType_t: half types are summed, and scaled, in float32."""
+EPILOGUES = {name: value for name, value in vars(Epilogue).items() if isinstance(value, int)}
+
+
+def empty(dtype: str, *shape: int) -> np.ndarray:
+    if dtype == "bfloat16":
+        return np.zeros(shape, pytest.importorskip("ml_dtypes").bfloat16)
+    return np.zeros(shape, dtype)
+
+
+def test_epilogues_are_those_of_the_header() -> None:
+    """Its bits: ReLU 2, bias 4, ReLU's slope 8, bias gradient 16, GELU 32, GELU's slope 64, auxiliary matrix 128."""
+    relu, bias, slope, gradient, gelu, gelu_slope, aux = (2 << i for i in range(7))
+    expected = {
+        "NONE": 1, "BIAS": bias, "BGRADA": 256, "BGRADB": 512,
+        "RELU": relu, "RELU_AUX": relu | aux, "RELU_BIAS": relu | bias, "RELU_AUX_BIAS": relu | aux | bias,
+        "DRELU": slope | aux, "DRELU_BGRAD": slope | aux | gradient,
+        "GELU": gelu, "GELU_AUX": gelu | aux, "GELU_BIAS": gelu | bias, "GELU_AUX_BIAS": gelu | aux | bias,
+        "DGELU": gelu_slope | aux, "DGELU_BGRAD": gelu_slope | aux | gradient,
+    }  # fmt: skip
+    assert expected == EPILOGUES
+    assert {value for value in EPILOGUES.values() if value & aux} == Epilogue.WITH_AUX
+    assert {value for value in Epilogue.WITH_AUX if value & (relu | slope)} == Epilogue.WITH_MASK
+
+
 @needs_library
-@pytest.mark.parametrize("dtype", ["e", "f", "d"])
-@pytest.mark.parametrize("epilogue", [v for k, v in vars(Epilogue).items() if isinstance(v, int)])
-def test_descriptors_say_what_was_asked(dtype: str, epilogue: int) -> None:
-    a, b = np.zeros((64, 100), dtype), np.zeros((17, 100), dtype).T
-    problem = problem_of(a, b, epilogue)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("epilogue", EPILOGUES)
+def test_descriptors_say_what_was_asked(dtype: str, epilogue: str) -> None:
+    number, (kind, compute, scale) = EPILOGUES[epilogue], DTYPES[dtype]
+    problem = problem_of(empty(dtype, 64, 100), empty(dtype, 17, 100).T, number)
     assert problem is not None
     made = Plan(problem)
+    assert (made.read(0), made.read(1)) == (compute, scale)
     assert made.read(3) == 1  # the first operand, b, is stored by columns
     assert made.read(4) == 0
-    assert made.read(7) == epilogue
+    assert made.read(7) == number
     assert [made.read_layout(i) for i in range(3)] == [(100, 17, 100), (100, 64, 100), (17, 64, 17)]
-    assert made.read(0) == {"e": 68, "f": 68, "d": 70}[dtype]
-    if epilogue in Epilogue.WITH_AUX:
-        stride = made.read(12, ctypes.c_int64)
-        assert stride >= 17
-        assert stride % (128 if epilogue in (Epilogue.RELU_AUX_BIAS, Epilogue.DRELU_BGRAD) else 8) == 0
+    assert [made.read_layout(i, type_too=True)[3] for i in range(3)] == [kind] * 3
+    assert made.read(12, ctypes.c_int64) == {True: 128, False: 24}[number in Epilogue.WITH_MASK] * (number in Epilogue.WITH_AUX)
+    for attribute, pointer in ((8, 0x1000), (11, 0x2000)):
+        made._set(attribute, ctypes.c_void_p(pointer))
+        assert made.read(attribute, ctypes.c_void_p) == pointer
+    assert made.scalar is (ctypes.c_double if dtype == "float64" else ctypes.c_float)
+
+
+@needs_library
+def test_preferences_say_how_memory_is_aligned() -> None:
+    problem = problem_of(np.zeros((4, 4), "f"), np.zeros((4, 4), "f"))
+    assert problem is not None
+    made = Plan(problem._replace(alignments=(4, 8, 16, 32, 64)))
+    preference = made.preference()
+    read = {}
+    for attribute, kind in {
+        1: ctypes.c_uint64,
+        5: ctypes.c_uint32,
+        6: ctypes.c_uint32,
+        7: ctypes.c_uint32,
+        8: ctypes.c_uint32,
+    }.items():
+        value, written = kind(), ctypes.c_size_t()
+        get = made.lib.cublasLtMatmulPreferenceGetAttribute
+        assert get(preference, attribute, ctypes.byref(value), ctypes.sizeof(value), ctypes.byref(written)) == 0
+        read[attribute] = value.value
+    made.lib.cublasLtMatmulPreferenceDestroy(preference)
+    assert read == {1: 32 << 20, 5: 8, 6: 4, 7: 16, 8: 16}  # its A is our b
 
 
 @needs_library

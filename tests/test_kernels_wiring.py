@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 from collections import Counter
 from collections.abc import Callable, Iterator
-from typing import Any, ClassVar
+from typing import Any
 
 import cupy_standin
 import numpy as np
@@ -20,7 +20,7 @@ from test_ops_cupy import DEVICE, derivatives, moved, on_gpu, same
 
 import gpugrad as gg
 from gpugrad import nn, optim
-from gpugrad.cuda import gemm, wiring
+from gpugrad.cuda import wiring
 
 pytestmark = needs_cpu_runner
 
@@ -274,56 +274,6 @@ def test_where_kernels_cannot_be_compiled(cupy: Any, monkeypatch: pytest.MonkeyP
         assert len(warned) == 1
     finally:
         wiring._broken.clear()
-
-
-# --- products by cuBLASLt -------------------------------------------------------------------------------------------
-
-
-class FakePlan:
-    """In place of cuBLASLt's: the product that the problem describes."""
-
-    ran: ClassVar[list[Any]] = []
-
-    def __init__(self, problem: Any) -> None:
-        self.problem = problem
-
-    def run(self, a: Any, b: Any, out: Any, bias: Any = None, aux: Any = None) -> None:
-        if self.problem.n == 13:
-            raise gg.DeviceError("cuBLASLt has no algorithm")
-        assert (bias is not None) == (self.problem.epilogue == gemm.Epilogue.BIAS)
-        out._hidden[...] = a._hidden @ b._hidden + (0 if bias is None else bias._hidden)
-        self.ran.append(self.problem)
-
-
-PRODUCTS: dict[str, tuple[Callable[..., Any], list[Any], int]] = {
-    "mm": (gg.mm, [rows(3, 4), rows(4, 5, seed=1)], 3),
-    "matmul": (gg.matmul, [rows(3, 4), rows(4, 5, seed=1)], 3),
-    "matmul of a transpose": (lambda x, y: x.T @ y, [rows(4, 3), rows(4, 5, seed=1)], 3),
-    "linear": (nn.functional.linear, [rows(3, 4), rows(5, 4, seed=1), rows(5, seed=2)], 3),
-    "linear of a stack": (nn.functional.linear, [rows(2, 3, 4), rows(5, 4, seed=1)], 2),
-    "layers": (lambda x, w, b, v: gg.ops.linalg.linear_layers([x, w, b, v, None], ("relu", None)),
-               [rows(3, 4), rows(5, 4, seed=1), rows(5, seed=2), rows(2, 5, seed=3)], 6),
-    "double precision with a bias": (nn.functional.linear, [rows(3, 4, dtype="float64"), rows(5, 4, dtype="float64"),
-                                                            rows(5, dtype="float64")], 2),
-    "a stack": (gg.matmul, [rows(2, 3, 4), rows(2, 4, 5)], 0),
-    "vectors": (gg.matmul, [rows(4), rows(4)], 0),
-    "nothing": (gg.matmul, [rows(0, 4), rows(4, 5)], 0),
-    "no algorithm": (gg.matmul, [rows(3, 4), rows(4, 13)], 1),
-    "rows that lie apart both ways": (lambda x, y: x[:, ::2] @ y, [rows(3, 8), rows(4, 5)], 1),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("name", PRODUCTS)
-def test_products(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gemm, "plan", FakePlan)
-    monkeypatch.setattr(gemm, "runs_on", lambda device: True)
-    monkeypatch.setattr(wiring, "_ALIGNMENT", 1)
-    monkeypatch.setattr(wiring, "_refused", set())
-    FakePlan.ran.clear()
-    function, arrays, count = PRODUCTS[name]
-    same(first_order(function, arrays, DEVICE), first_order(function, arrays, "cpu"), 3e-6)
-    assert len(FakePlan.ran) == count
-    assert {problem.n for problem in wiring._refused} == ({13} if name == "no algorithm" else set())
 
 
 # --- training -----------------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ import pytest
 import gpugrad as gg
 from gpugrad import nn
 from gpugrad.nn import functional as F
+from gpugrad.tape import recording
 
 
 def net() -> nn.Sequential:
@@ -252,3 +253,15 @@ def test_lists_serve_as_class_ids() -> None:
 def test_a_function_in_place_of_a_layer_is_refused() -> None:
     with pytest.raises(TypeError, match=r"layer 1 is relu: use its module, as nn\.ReLU\(\)"):
         nn.Sequential(nn.Linear(2, 2), gg.relu)
+
+
+def test_sequential_runs_a_gelu_by_tanh_with_its_layer() -> None:
+    gg.manual_seed(0)
+    net = nn.Sequential(nn.Linear(4, 5), nn.GELU("tanh"), nn.Linear(5, 3), nn.GELU())
+    x = gg.random.normal((2, 4))
+    with recording() as records:
+        out = net(x)
+    assert [record.op.name for record in records] == ["linear_layers", "gelu"]
+    for layer in net:
+        x = layer(x)
+    np.testing.assert_allclose(out.numpy(), x.numpy(), rtol=1e-6)

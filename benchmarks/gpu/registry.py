@@ -1,8 +1,9 @@
-"""Every op of the registry on CuPy arrays against NumPy: values, gradients, updates."""
+"""Every op of the registry on CuPy arrays against NumPy: values, gradients, updates; and layers in the precisions of training."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,9 @@ DEVICE = "cuda"
 TOLERANCE = 1e-9
 """Of float64, over the largest magnitude in the result: samples are small, but some matrices are not well-conditioned."""
 
+LAYERS = {"float32": 1e-5, "float16": 2e-2, "bfloat16": 2e-1}
+"""Tolerance of layers, which cuBLASLt computes with their activations in these dtypes alone."""
+
 UP_TO_SIGN = frozenset(("eig", "eigh", "svd_reduced"))
 """Ops whose vectors a library may turn around: magnitudes are compared, and no gradients."""
 
@@ -28,11 +32,15 @@ def rows(settings: Settings) -> Iterator[Row]:
     ops = [op for op in registry.values() if op.samples is not None]
     for op in settings.each(ops[:: 12 if settings.small else 1]):
         yield attempt(op.name, lambda op=op: _compare(op))
+    for dtype in settings.each(LAYERS):
+        for activation in ("relu", "gelu_tanh"):
+            yield attempt(f"layers with {activation}, {dtype}", lambda d=dtype, a=activation: _compare_layers(d, a))
 
 
 def table(rows: list[Row]) -> list[dict[str, str]]:
     """A line for all that agree, and one for each that does not."""
-    good = [row for row in rows if not row.get("fault")]
+    good = [row for row in rows if not row.get("fault") and not row.get("layers")]
+    layers = [row for row in rows if not row.get("fault") and row.get("layers")]
     lines = [
         {
             "ops": f"{len(good)} agree",
@@ -41,6 +49,8 @@ def table(rows: list[Row]) -> list[dict[str, str]]:
             "largest difference, gradients": _largest(good, "gradient"),
         }
     ]
+    keys = {"largest difference, values": "value", "largest difference, gradients": "gradient"}
+    lines += [{"ops": row["name"], "samples": "1"} | {title: f"{row[key]:.1e}" for title, key in keys.items()} for row in layers]
     return lines + [{"ops": row["name"], "samples": row["fault"]} for row in rows if row.get("fault")]
 
 
@@ -64,6 +74,39 @@ def _compare(op: Op) -> Row:
             found["gradient"] = max(found["gradient"], _difference(*gradients))
     worst = max(found["value"], found["gradient"])
     return found | ({} if worst <= TOLERANCE else {"fault": f"differs from NumPy by {worst:.1e}, allowed is {TOLERANCE:.0e}"})
+
+
+def _compare_layers(dtype: str, activation: str) -> Row:
+    """Two backwards through three layers, of widths that cuBLASLt takes whole; and whether nan comes through."""
+    draw = np.random.default_rng(0).standard_normal
+    arrays = [draw((32, 64)), *(draw(s) / 8 for n, m in pairwise((64, 256, 128, 8)) for s in ((m, n), (m,)))]
+    found = []
+    for device in (DEVICE, "cpu"):
+        inputs = [gg.tensor(a, dtype=dtype, device=device, requires_grad=True) for a in arrays]
+        for _ in range(2):
+            out = _layers(inputs, activation, at_once=device != "cpu")
+            gg.sum(gg.square(out.astype("float32"))).backward()
+        with gg.no_grad():
+            inputs[0][3, 5] = float("nan")
+            spoilt = gg.isnan(_layers(inputs, activation, at_once=device != "cpu"))
+        found.append((spoilt, out.astype("float32"), [i.grad.astype("float32") for i in inputs]))
+    (got_nan, got, got_grads), (nan, want, grads) = found
+    row: Row = {"samples": 1, "layers": True, "value": _difference(got, want), "gradient": _difference(got_grads, grads)}
+    if _difference(got_nan, nan):
+        return row | {"fault": "nan does not come through as on the CPU"}
+    worst, most = max(row["value"], row["gradient"]), LAYERS[dtype]
+    return row | ({} if worst <= most else {"fault": f"differs from NumPy by {worst:.1e}, allowed is {most:.0e}"})
+
+
+def _layers(inputs: list[Any], activation: str, at_once: bool) -> Any:
+    """Three layers as one op, or one by one: in half types the results between them are rounded on a GPU."""
+    if at_once:
+        return gg.ops.linalg.linear_layers(inputs, (activation, activation, None))
+    x = inputs[0]
+    for i in range(1, 7, 2):
+        x = gg.nn.functional.linear(x, inputs[i], inputs[i + 1])
+        x = x if i == 5 else gg.relu(x) if activation == "relu" else gg.gelu(x, "tanh")
+    return x
 
 
 def _moved(value: Any) -> Any:

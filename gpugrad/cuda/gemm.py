@@ -23,30 +23,53 @@ import numpy
 from .. import backend
 from ..errors import DeviceError, ShapeError
 
-__all__ = ["Epilogue", "Plan", "Problem", "find_library", "is_available", "matmul", "problem_of", "runs_on"]
+__all__ = [
+    "Epilogue",
+    "NoAlgorithmError",
+    "Plan",
+    "Problem",
+    "aux_for",
+    "find_library",
+    "is_available",
+    "matmul",
+    "problem_of",
+    "runs_on",
+]
+
+
+class NoAlgorithmError(DeviceError):
+    """cuBLASLt does not take a product; another way does."""
 
 
 class Epilogue:
-    """What happens to a product before it is stored (`cublasLtEpilogue_t`)."""
+    """What happens to a product ``c = a @ b`` before it is stored (`cublasLtEpilogue_t`).
+
+    BIAS adds a vector to the rows of `c`. AUX writes what the backward wants: of a ReLU a mask, of a GELU, which is the
+    one by tanh, what enters it. DRELU and DGELU read that and multiply by the slope; BGRAD also sums the columns of `c`.
+    BGRADA sums the columns of `b`, BGRADB the rows of `a`.
+    """
 
     NONE = 1
-    BIAS = 4
-    RELU_BIAS = 6
-    RELU_AUX_BIAS = 134
-    GELU_AUX_BIAS = 164
-    DRELU_BGRAD = 152
-    DGELU_BGRAD = 208
-    BGRADB = 512
+    RELU, RELU_AUX, BIAS, RELU_BIAS, RELU_AUX_BIAS = 2, 130, 4, 6, 134
+    DRELU, DRELU_BGRAD = 136, 152
+    GELU, GELU_AUX, GELU_BIAS, GELU_AUX_BIAS = 32, 160, 36, 164
+    DGELU, DGELU_BGRAD = 192, 208
+    BGRADA, BGRADB = 256, 512
 
-    WITH_AUX = frozenset((RELU_AUX_BIAS, GELU_AUX_BIAS, DRELU_BGRAD, DGELU_BGRAD))
+    WITH_AUX = frozenset((RELU_AUX, RELU_AUX_BIAS, DRELU, DRELU_BGRAD, GELU_AUX, GELU_AUX_BIAS, DGELU, DGELU_BGRAD))
+    WITH_MASK = frozenset((RELU_AUX, RELU_AUX_BIAS, DRELU, DRELU_BGRAD))
 
 
 _TYPES = {"f": 0, "d": 1, "e": 2, "E": 14}  # cudaDataType by NumPy's dtype.char; bfloat16 is ml_dtypes' "E"
 _COMPUTE = {"f": 68, "d": 70, "e": 68, "E": 68}  # cublasComputeType: half types are summed in float32
 _COMPUTE_TF32 = 77
 _TRANSA, _TRANSB, _EPILOGUE, _BIAS, _AUX, _AUX_LD = 3, 4, 7, 8, 11, 12
-_MAX_WORKSPACE = 1
+_MAX_WORKSPACE, _ALIGN_A, _ALIGN_B, _ALIGN_C, _ALIGN_D = 1, 5, 6, 7, 8
 _WORKSPACE_BYTES = 32 << 20
+_NOT_TAKEN = (7, 8, 15)
+"""CUBLAS_STATUS_INVALID_VALUE, ARCH_MISMATCH and NOT_SUPPORTED: errors in what is asked, of which nothing was run."""
+_ALIGNED = 256
+"""Bytes; more than that no algorithm asks of an address. CuPy's own arrays have it, views may not."""
 
 
 class _Algorithm(ctypes.Structure):
@@ -112,6 +135,7 @@ def _declared(lib: Any) -> Any:
         "cublasLtMatmulPreferenceCreate": (at(handle),),
         "cublasLtMatmulPreferenceDestroy": (handle,),
         "cublasLtMatmulPreferenceSetAttribute": (handle, integer, handle, size),
+        "cublasLtMatmulPreferenceGetAttribute": (handle, integer, handle, size, at(size)),
         "cublasLtMatmulAlgoGetHeuristic": (*(handle,) * 7, integer, at(_Heuristic), at(integer)),
         "cublasLtMatmul": (*(handle,) * 14, size, handle),
     }
@@ -144,6 +168,8 @@ class Problem(NamedTuple):
     epilogue: int = Epilogue.NONE
     tf32: bool = False
     accumulate: bool = False
+    alignments: tuple[int, ...] = (_ALIGNED,) * 5
+    """Bytes that the addresses of a, b, c, the bias and the auxiliary matrix are multiples of."""
 
     @property
     def layouts(self) -> tuple[tuple[int, int, int], tuple[int, int, int], tuple[int, int, int]]:
@@ -155,7 +181,7 @@ class Problem(NamedTuple):
     @property
     def aux_stride(self) -> int:
         """Leading dimension of the auxiliary matrix: bits of a ReLU's mask, or elements of what enters a GELU."""
-        unit = 128 if self.epilogue in (Epilogue.RELU_AUX_BIAS, Epilogue.DRELU_BGRAD) else 8
+        unit = 128 if self.epilogue in Epilogue.WITH_MASK else 8
         return -(-self.n // unit) * unit
 
 
@@ -185,6 +211,21 @@ def problem_of(a: Any, b: Any, epilogue: int = Epilogue.NONE, tf32: bool = False
     tf32 = tf32 and a.dtype.char == "f"
     (m, k), n = a.shape, b.shape[1]
     return Problem(m, n, k, a.dtype.char, first[0], second[0], first[1], second[1], epilogue, tf32, accumulate)
+
+
+def aux_for(xp: Any, epilogue: int, shape: tuple[int, int], dtype: Any) -> Any:
+    """Room for the auxiliary matrix of a result; None where its rows would have to be longer than those of the result.
+
+    A ReLU's mask has a bit for an element, and rows of a multiple of 128; a GELU's inputs have rows of a multiple of 8.
+    """
+    if epilogue in Epilogue.WITH_MASK:
+        return None if shape[1] % 128 else xp.empty((shape[0], shape[1] // 8), numpy.uint8)
+    return None if shape[1] % 8 else xp.empty(shape, dtype)
+
+
+def _alignment(array: Any) -> int:
+    address = _ALIGNED if array is None else array.data.ptr
+    return min(address & -address or _ALIGNED, _ALIGNED)
 
 
 # --- the plan -----------------------------------------------------------------------------------------------------
@@ -229,12 +270,13 @@ class Plan:
         get_attribute = self.lib.cublasLtMatmulDescGetAttribute
         status = get_attribute(self.description, attribute, ctypes.byref(value), ctypes.sizeof(value), ctypes.byref(written))
         _check(status, f"reading attribute {attribute}")
-        return int(value.value)
+        return int(value.value or 0)
 
-    def read_layout(self, number: int) -> tuple[int, ...]:
-        """Rows, columns and leading dimension of an operand's layout, as cuBLASLt holds them."""
-        values = []
-        for attribute, kind in ((2, ctypes.c_uint64), (3, ctypes.c_uint64), (4, ctypes.c_int64)):
+    def read_layout(self, number: int, type_too: bool = False) -> tuple[int, ...]:
+        """Rows, columns and leading dimension of an operand's layout, and its type's number, as cuBLASLt holds them."""
+        values: list[int] = []
+        attributes: tuple[tuple[int, Any], ...] = ((2, ctypes.c_uint64), (3, ctypes.c_uint64), (4, ctypes.c_int64))
+        for attribute, kind in (*attributes, (0, ctypes.c_uint32)) if type_too else attributes:
             value, written = kind(), ctypes.c_size_t()
             get = self.lib.cublasLtMatrixLayoutGetAttribute
             status = get(self.layouts[number], attribute, ctypes.byref(value), ctypes.sizeof(value), ctypes.byref(written))
@@ -250,20 +292,32 @@ class Plan:
             if hasattr(self, "description"):
                 lib.cublasLtMatmulDescDestroy(self.description)
 
+    def preference(self) -> ctypes.c_void_p:
+        """What an algorithm may take for granted: its workspace, and how the matrices are aligned; to be destroyed."""
+        made = self._made("cublasLtMatmulPreferenceCreate")
+        a, b, c = self.problem.alignments[:3]
+        bytes_ = {_ALIGN_A: b, _ALIGN_B: a, _ALIGN_C: c, _ALIGN_D: c}
+        wanted: dict[int, Any] = {_MAX_WORKSPACE: ctypes.c_uint64(_WORKSPACE_BYTES)}
+        for attribute, value in (wanted | {k: ctypes.c_uint32(v) for k, v in bytes_.items()}).items():
+            status = self.lib.cublasLtMatmulPreferenceSetAttribute(made, attribute, ctypes.byref(value), ctypes.sizeof(value))
+            _check(status, f"preference {attribute}")
+        return made
+
     def algorithm_on(self, device: int) -> _Heuristic:
-        """The algorithm that the heuristic ranks first; asked once per device, and before any capture."""
+        """The algorithm that the heuristic ranks first; asked once per device, and before any capture.
+
+        It looks at the pointers of bias and auxiliary matrix too, so these are set before.
+        """
         if device not in self.algorithms:
-            preference = self._made("cublasLtMatmulPreferenceCreate")
-            limit = ctypes.c_uint64(_WORKSPACE_BYTES)
-            _check(self.lib.cublasLtMatmulPreferenceSetAttribute(preference, _MAX_WORKSPACE, ctypes.byref(limit), 8), "workspace")
+            preference = self.preference()
             best, count = _Heuristic(), ctypes.c_int()
             b, a, c = self.layouts
             status = self.lib.cublasLtMatmulAlgoGetHeuristic(
                 _handle(device), self.description, b, a, c, c, preference, 1, ctypes.byref(best), ctypes.byref(count)
             )
             self.lib.cublasLtMatmulPreferenceDestroy(preference)
-            if status or not count.value:
-                raise DeviceError(f"cuBLASLt has no algorithm for {self.problem}")
+            if status or not count.value or best.state:
+                raise NoAlgorithmError(f"cuBLASLt has no algorithm for {self.problem}")
             self.algorithms[device] = best
         return self.algorithms[device]
 
@@ -302,6 +356,8 @@ class Plan:
             0 if workspace is None else _WORKSPACE_BYTES,
             stream,
         )
+        if status in _NOT_TAKEN:
+            raise NoAlgorithmError(f"cuBLASLt does not take {self.problem}: status {status}")
         _check(status, f"the product {self.problem}")
 
 
@@ -344,11 +400,16 @@ def matmul(
     accumulate : bool
         Whether to add to `out` instead of overwriting it.
     aux : CuPy array, optional
-        The mask or the pre-activation that the epilogue writes or reads.
+        The mask or the pre-activation that the epilogue writes or reads; see `aux_for`.
 
     Returns
     -------
     CuPy array of shape (m, n)
+
+    Raises
+    ------
+    NoAlgorithmError
+        If cuBLASLt does not take the product; nothing was computed then.
     """
     cupy = backend.namespace_of(a)
     if epilogue is None:
@@ -363,5 +424,27 @@ def matmul(
         out = cupy.empty((problem.m, problem.n), a.dtype)
     elif out.shape != (problem.m, problem.n) or not out.flags.c_contiguous or out.dtype != a.dtype:
         raise ShapeError(f"gemm: out= is {out.dtype}{list(out.shape)}, expected {a.dtype}{[problem.m, problem.n]}, C-contiguous")
-    plan(problem).run(a, b, out, bias, aux)
+    if epilogue in Epilogue.WITH_AUX:
+        _check_aux(problem, aux)
+    problem = problem._replace(alignments=tuple(map(_alignment, (a, b, out, bias, aux))))
+    if problem in refused:
+        raise NoAlgorithmError(f"cuBLASLt has no algorithm for {problem}")
+    try:
+        plan(problem).run(a, b, out, bias, aux)
+    except NoAlgorithmError:
+        refused.add(problem)
+        raise
     return out
+
+
+def _check_aux(problem: Problem, aux: Any) -> None:
+    """Refuse an auxiliary matrix that is not as the plan describes it: cuBLASLt would read or write beyond its rows."""
+    mask = problem.epilogue in Epilogue.WITH_MASK
+    expected = (problem.m, problem.aux_stride // 8 if mask else problem.aux_stride)
+    dtype = "B" if mask else problem.type
+    if aux is None or aux.shape != expected or aux.dtype.char != dtype or not aux.flags.c_contiguous:
+        raise ShapeError(f"gemm: aux= must be a C-contiguous matrix of {expected}, of dtype {dtype!r}; see aux_for")
+
+
+refused: set[Problem] = set()
+"""Products that cuBLASLt was found not to take; it is not asked again."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import math
+import sys
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -19,8 +20,7 @@ from typing import Any, NamedTuple
 import numpy
 
 from .. import half
-from ..errors import DeviceError
-from . import gemm, kernels, optimizers
+from . import kernels, optimizers, products
 from .launcher import Launcher, real_of
 
 __all__ = ["FORWARDS", "RULES", "forward", "has_kernels", "rules"]
@@ -347,63 +347,78 @@ FORWARDS["dropout_from"], RULES["dropout_from"] = _dropout_from, _dropout_from_r
 
 # --- products -----------------------------------------------------------------------------------------------------
 
-_refused: set[Any] = set()
-"""Products for which cuBLASLt has no algorithm."""
-_ALIGNMENT = 256
-"""Bytes; what cuBLASLt's choice of an algorithm takes for granted of addresses. CuPy's own arrays have it, views may not."""
-
-
-def _product(xp: Any, a: Any, b: Any, bias: Any = None) -> Any:
-    """``a @ b`` of two matrices, with a bias, by cuBLASLt: in the precision chosen, and capturable, as CuPy's are not."""
-    arrays = [a, b] if bias is None else [a, b, bias]
-    if not all(isinstance(array, xp.ndarray) and array.dtype == a.dtype and array.size for array in arrays):
-        return NotImplemented
-    if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[0] or a.dtype.char not in ("efE" if bias is not None else "efdE"):
-        return NotImplemented
-    if bias is not None and (bias.shape != b.shape[1:] or not bias.flags.c_contiguous):
-        return NotImplemented
-    if any(array.data.ptr % _ALIGNMENT for array in arrays):
-        return NotImplemented
-    problem = gemm.problem_of(a, b, gemm.Epilogue.NONE if bias is None else gemm.Epilogue.BIAS)
-    if problem is None or problem in _refused or not gemm.runs_on(a.data.device_id):
-        return NotImplemented
-    try:
-        return gemm.matmul(a, b, bias)
-    except DeviceError:
-        _refused.add(problem)
-        return NotImplemented
-
 
 def _dot(xp: Any, a: Any, b: Any) -> Any:
-    out = _product(xp, a, b)
+    out = products.product(xp, a, b)
     return _packed(xp, xp.dot(a, b)) if out is NotImplemented else out
 
 
 def _linear(xp: Any, x: Any, weight: Any, bias: Any = None) -> Any:
     if getattr(x, "ndim", 0) < 2 or getattr(weight, "ndim", 0) != 2 or not _takes(xp, x):
         return NotImplemented
-    out = _product(xp, _rows(x), weight.T, bias)
+    out = products.product(xp, _rows(x), weight.T, bias)
     return out if out is NotImplemented else out.reshape(*x.shape[:-1], weight.shape[0])
 
 
-FORWARDS["mm"] = FORWARDS["matmul"] = _product
-FORWARDS["linear"] = _linear
+def _linear_rule(F: Any, node: Any, t: Any, saved: dict[str, Any]) -> Any:
+    """As the op's rules; the bias gradient is summed in the pass of the weight's."""
+    xp, x, weight = F.library, saved["x"], saved["weight"]
+    if node.parents[1] is None or t.ndim < 2 or not t.size or not _takes(xp, x) or not x.size:
+        return NotImplemented
+    rows = _rows(_packed(xp, t))
+    grads = _affine_gradients(F, node, 1, rows, _rows(x))
+    return (None if node.parents[0] is None else _dot(xp, rows, weight).reshape(x.shape), *grads)
+
+
+def _affine_gradients(F: Any, node: Any, at: int, t: Any, x: Any, wants_bias: bool | None = None) -> tuple[Any, Any]:
+    """Gradients of a node's inputs `at`, a weight, and behind it, a bias; None for those that are not wanted.
+
+    A weight's may be added to its `grad` at once, and then is None too.
+    """
+    xp, wants_bias = F.library, node.parents[at + 1] is not None if wants_bias is None else wants_bias
+    grad = sums = into = None
+    if node.parents[at] is not None:
+        into = _sum_so_far(F, node.parents[at], t, x)
+        found = products.affine_gradients(xp, t, x, wants_bias, into)
+        if found is NotImplemented and wants_bias and into is not None:
+            found = products.affine_gradients(xp, t, x, False, into)
+        if found is NotImplemented:
+            into, found = None, (_dot(xp, t.T, x), None)
+        grad, sums = found
+    if wants_bias and sums is None:
+        sums = kernels.sum_columns(_launch(t, xp), t)
+    return grad if into is None else None, sums
+
+
+def _sum_so_far(F: Any, leaf: Any, t: Any, x: Any) -> Any:
+    """The gradient that a leaf has from earlier backwards, if this one is to be added, and nobody else holds the array."""
+    if not F.adds or leaf.op is not None or leaf.grad is None or F.library.cuda.get_current_stream().ptr:
+        return None
+    array = leaf.grad._array
+    alone = sys.getrefcount(leaf.grad) == 2 and sys.getrefcount(array) == 3
+    fits = isinstance(array, F.library.ndarray) and array.dtype == t.dtype and array.shape == (t.shape[1], x.shape[1])
+    return array if alone and fits and array.flags.c_contiguous and array.base is None else None
+
+
+FORWARDS["mm"] = FORWARDS["matmul"] = products.product
+FORWARDS["linear"], RULES["linear"] = _linear, _linear_rule
 
 
 # --- linear layers ------------------------------------------------------------------------------------------------
 
 
 class _Layers(NamedTuple):
-    """The results of all layers, as matrices."""
+    """The results of all layers, as matrices, and what entered each GELU, or a mask for a ReLU if there is one."""
 
     values: list[Any]
+    kept: list[Any]
 
 
 def _layers_fit(xp: Any, arrays: Sequence[Any], activations: Sequence[str | None]) -> bool:
     x = arrays[0]
     if not _takes(xp, *(a for a in arrays if a is not None)) or x.ndim < 2:
         return False
-    if any(name not in (None, "relu", "tanh", "sigmoid") for name in activations):
+    if any(name not in (None, "relu", "tanh", "sigmoid", "gelu_tanh") for name in activations):
         return False
     width, sizes = x.shape[-1], x.size
     for weight, bias in zip(arrays[1::2], arrays[2::2], strict=True):
@@ -422,15 +437,18 @@ def _linear_layers(xp: Any, *arrays: Any, activations: Sequence[str | None]) -> 
     if not _layers_fit(xp, arrays, activations):
         return NotImplemented
     x, launch = _rows(arrays[0]), _launch(arrays[0], xp)
-    values = []
+    values: list[Any] = []
+    kept: list[Any] = []
     for name, weight, bias in zip(activations, arrays[1::2], arrays[2::2], strict=True):
-        if name is None:
-            affine = _product(xp, x, weight.T, bias)
-            if affine is NotImplemented:
-                affine = _dot(xp, x, weight.T)
-                if bias is not None:
-                    affine += bias
-            x = affine
+        fused, entered = products.activated(xp, x, weight, bias, name), None
+        if fused is not NotImplemented:
+            x, entered = fused
+        elif name is None or name in kernels.FROM_INPUT:
+            x = _dot(xp, x, weight.T)
+            if bias is not None:
+                x += bias
+            if name is not None:
+                entered, x = x, kernels.activation(launch, name, x)
         else:
             x = _dot(xp, x, weight.T)
             if bias is None:
@@ -438,34 +456,48 @@ def _linear_layers(xp: Any, *arrays: Any, activations: Sequence[str | None]) -> 
             else:
                 kernels.bias_activation(launch, name, x, bias, out=x)
         values.append(x)
-    return x.reshape(*arrays[0].shape[:-1], x.shape[1]), _Layers(values)
+        kept.append(entered)
+    return x.reshape(*arrays[0].shape[:-1], x.shape[1]), _Layers(values, kept)
 
 
 def _linear_layers_rule(F: Any, node: Any, t: Any, saved: dict[str, Any]) -> Any:
-    """As the composition's rule; an activation's backward is written over the cotangent, and sums it for the bias."""
+    """As the composition's rule; an activation's backward is part of the product before it, or is written over the cotangent."""
     aux, arrays, activations = saved["aux"], saved["arrays"], node.params["activations"]
     if not isinstance(aux, _Layers):
         return NotImplemented
-    xp, values, launch = F.library, aux.values, _launch(t, F.library)
+    xp, values = F.library, aux.values
     wanted = [parent is not None for parent in node.parents]
     grads: list[Any] = [None] * len(wanted)
-    t, fresh = _packed(xp, t).reshape(values[-1].shape), False
+    t, fresh, done = _packed(xp, t).reshape(values[-1].shape), False, False
     for i in range(len(activations) - 1, -1, -1):
-        at, name, over = 2 * i + 1, activations[i], t if fresh else None
-        if name is None:
-            if wanted[at + 1]:
-                grads[at + 1] = kernels.sum_columns(launch, t)
-        elif wanted[at + 1]:
-            t, grads[at + 1] = kernels.bias_activation_backward(launch, name, t, values[i], arrays[at + 1], out=over)
-        else:
-            t = kernels.activation_backward(launch, name, t, values[i], out=over)
-        if wanted[at]:
-            grads[at] = _dot(xp, t.T, values[i - 1] if i else _rows(arrays[0]))
+        at, name = 2 * i + 1, activations[i]
+        if name is not None and not done:
+            t, grads[at + 1] = _through_activation(xp, t, i, aux, name, arrays[at + 1], wanted[at + 1], fresh)
+        needs = wanted[at + 1] and grads[at + 1] is None
+        grads[at], sums = _affine_gradients(F, node, at, t, values[i - 1] if i else _rows(arrays[0]), needs)
+        grads[at + 1] = sums if needs else grads[at + 1]
         if not any(wanted[:at]):
             return grads
-        t, fresh = _dot(xp, t, arrays[at]), True
+        below, done = NotImplemented, False
+        if i and activations[i - 1] is not None and aux.kept[i - 1] is not None:
+            below = products.through_activation(xp, t, arrays[at], activations[i - 1], aux.kept[i - 1], wanted[at - 1])
+        if below is NotImplemented:
+            t = _dot(xp, t, arrays[at])
+        else:
+            (t, grads[at - 1]), done = below, True
+        fresh = True
     grads[0] = t.reshape(arrays[0].shape)
     return grads
+
+
+def _through_activation(xp: Any, t: Any, i: int, aux: _Layers, name: str, bias: Any, wants_bias: bool, fresh: bool) -> Any:
+    """The cotangent of what enters an activation, and that of its bias or None; written over `t` where that is `fresh`."""
+    launch, over = _launch(t, xp), t if fresh else None
+    if name in kernels.FROM_INPUT:
+        return kernels.activation_backward(launch, name, t, aux.kept[i], out=over), None
+    if wants_bias:
+        return kernels.bias_activation_backward(launch, name, t, aux.values[i], bias, out=over)
+    return kernels.activation_backward(launch, name, t, aux.values[i], out=over), None
 
 
 FORWARDS["linear_layers"], RULES["linear_layers"] = _linear_layers, _linear_layers_rule

@@ -11,7 +11,7 @@ from ..ops import linalg
 from ..tape import current_mode
 from .layers import Linear
 from .module import Module, Parameter
-from .of_functions import ReLU, Sigmoid, Tanh
+from .of_functions import GELU, ReLU, Sigmoid, Tanh
 
 __all__ = ["ModuleDict", "ModuleList", "ParameterDict", "ParameterList", "Sequential"]
 
@@ -234,6 +234,8 @@ def _runs(modules: tuple[Module, ...]) -> list[_Run]:
     names: dict[type[Module], str] = {ReLU: "relu", Tanh: "tanh", Sigmoid: "sigmoid"}
     for module in modules:
         name = names.get(type(module))
+        if type(module) is GELU and module.approximate == "tanh":  # type: ignore[attr-defined]
+            name = "gelu_tanh"
         in_run = bool(runs) and runs[-1][0] is None
         if type(module) is Linear:
             if not in_run:

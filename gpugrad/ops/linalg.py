@@ -194,23 +194,26 @@ _IN_PLACE: dict[str | None, Any] = {
     "relu": relu_in_place,
     "tanh": lambda xp, z: xp.tanh(z, z),
     "sigmoid": lambda xp, z: registry["sigmoid"].body(xp, z),
+    "gelu_tanh": lambda xp, z: registry["gelu"].body(xp, z, "tanh"),
 }
-"""Activations whose slope is a function of their value, so that what goes into them need not be kept."""
+"""Activations of layers. The slope is a function of the value, so that what goes in need not be kept, but for the GELU."""
 
 
 def _layers_forward(xp: Any, arrays: Sequence[Any], activations: tuple[str | None, ...]) -> Any:
-    x, values, at = arrays[0], [], 1
+    x, values, entered, at = arrays[0], [], [], 1
     for activation in activations:
         try:
             x = _affine(xp, x, arrays[at], arrays[at + 1])
             if activation is not None:
+                if activation == "gelu_tanh":
+                    entered.append(x)
                 x = _IN_PLACE[activation](xp, x)
         except (ValueError, TypeError) as error:
             shapes = f"x of shape {x.shape} with a weight of shape {arrays[at].shape}"
             raise type(error)(f"layer {at // 2}: {error}; {shapes}") from None
         values.append(x)
         at += 2
-    return x, tuple(values)
+    return x, (*values, *entered)
 
 
 def _layers_rule(
@@ -226,10 +229,13 @@ def _layers_rule(
     dot = F.mm
     ones = ones_vector(len(t), t.dtype) if F.library is numpy and t.dtype.char in "fd" and len(t) <= 1 << 16 else None
     lowest = wanted.index(True)  # below this array nobody wants a cotangent
-    asked = len(wanted) - 1
+    asked, last = len(wanted) - 1, len(aux)
     for i in range(len(activations) - 1, -1, -1):
         at = 2 * i + 1
-        if activations[i] is not None:
+        if activations[i] == "gelu_tanh":
+            last -= 1
+            t = registry["gelu"].rules[0](F, t, aux[last], "tanh")  # type: ignore[misc]
+        elif activations[i] is not None:
             t = _RULES[activations[i]](F, t, aux[i])
         if at <= asked and wanted[at]:
             cotangents[at] = dot(t.T, aux[i - 1] if i else arrays[0])
@@ -263,6 +269,7 @@ def _layer_samples(*activations: str | None, shape: tuple[int, ...] = (3, 4), bi
         _layer_samples("relu", "tanh", None),
         _layer_samples("sigmoid", shape=(2, 3, 4)),
         _layer_samples("tanh", None, bias=False),
+        _layer_samples("gelu_tanh", None, "gelu_tanh"),
     ),
 )
 def linear_layers(F: Any, arrays: Sequence[ArrayLike], activations: tuple[str | None, ...]) -> Any:
@@ -275,8 +282,8 @@ def linear_layers(F: Any, arrays: Sequence[ArrayLike], activations: tuple[str | 
     ----------
     arrays : sequence of arrays
         x of shape (..., fan-in), then for each layer its weight of shape (fan-out, fan-in) and its bias, or None.
-    activations : tuple of {"relu", "tanh", "sigmoid", None}
-        One for each layer.
+    activations : tuple of {"relu", "tanh", "sigmoid", "gelu_tanh", None}
+        One for each layer; the GELU is the one by tanh.
 
     >>> import gpugrad as gg
     >>> weight, bias = gg.tensor([[3.0, -4.0]]), gg.tensor([0.5])
@@ -286,5 +293,6 @@ def linear_layers(F: Any, arrays: Sequence[ArrayLike], activations: tuple[str | 
     x = arrays[0]
     for i, activation in enumerate(activations):
         x = F.linear(x, arrays[2 * i + 1], arrays[2 * i + 2])
-        x = x if activation is None else getattr(F, activation)(x)
+        if activation is not None:
+            x = F.gelu(x, "tanh") if activation == "gelu_tanh" else getattr(F, activation)(x)
     return x
