@@ -43,22 +43,23 @@ struct LeakyRelu : FromOutput<1> {
     FUNCTION backward(C g, C y, C slope) { return y > 0 ? g : slope * g; }
 };
 
-// As above, for an alpha of 0 or more.
-struct Elu : FromOutput<1> {
+// The gradients of these three are functions of the result too, as y + alpha; but that has lost the digits of the tail, where
+// y nears -alpha: of a half type's, all below x = -7. So they are taken from the input.
+struct Elu : FromInput<1> {
     FUNCTION forward(C x, C alpha) { return x > 0 ? x : alpha * expm1(x); }
-    FUNCTION backward(C g, C y, C alpha) { return y > 0 ? g : g * (y + alpha); }
+    FUNCTION backward(C g, C x, C alpha) { return x > 0 ? g : g * (alpha * exp(x)); }
 };
 
-struct Selu : FromOutput<0> {
+struct Selu : FromInput<0> {
     static constexpr double alpha = 1.6732632423543772848170429916717;
     static constexpr double scale = 1.0507009873554804934193349852946;
     FUNCTION forward(C x) { return x > 0 ? C(scale) * x : C(scale * alpha) * expm1(x); }
-    FUNCTION backward(C g, C y) { return y > 0 ? C(scale) * g : g * (y + C(scale * alpha)); }
+    FUNCTION backward(C g, C x) { return x > 0 ? C(scale) * g : g * (C(scale * alpha) * exp(x)); }
 };
 
-struct Celu : FromOutput<1> {
+struct Celu : FromInput<1> {
     FUNCTION forward(C x, C alpha) { return x > 0 ? x : alpha * expm1(x / alpha); }
-    FUNCTION backward(C g, C y, C alpha) { return y > 0 ? g : g * (y / alpha + 1); }
+    FUNCTION backward(C g, C x, C alpha) { return x > 0 ? g : g * exp(x / alpha); }
 };
 
 // x Phi(x), with Phi(x) = erfc(-x / sqrt 2) / 2, which keeps its digits in the negative tail.

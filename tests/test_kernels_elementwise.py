@@ -130,6 +130,15 @@ def test_activations_at_the_ends(name: str) -> None:
     assert_close(gx[1:], slopes[1:], "float32", 8, 8)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", ["elu", "selu", "celu"])
+def test_slopes_of_the_tail_keep_their_digits(name: str, dtype: str) -> None:
+    x = cuda_cpu.array(np.linspace(-8, 0, 1001), dtype_of(dtype))
+    numbers = kernels.DEFAULTS.get(name, ())
+    gx = kernels.activation_backward(launcher(), name, cuda_cpu.array(np.ones_like(x)), x, *numbers)
+    assert_close(gx, REFERENCES[name][1](x.astype(float), *numbers), dtype, 4)
+
+
 def test_every_activation_has_a_reference() -> None:
     assert list(REFERENCES) == list(compiler.ACTIVATIONS)
 

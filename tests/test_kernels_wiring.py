@@ -112,6 +112,7 @@ BACKWARDS: dict[str, tuple[Callable[..., Any], list[Any], dict[str, int]]] = {
     **{name: (gg.op.registry[name].public, [rows(7, 5)], {"activation_forward": 1, "activation_backward": 1})
        for name in wiring.RULES if name in wiring._ACTIVATIONS},
     "gelu, tanh": (lambda x: gg.gelu(x, "tanh"), [rows(7, 5)], {"activation_backward": 1}),
+    "relu6": (nn.functional.relu6, [rows(7, 5)], {"activation_forward": 1, "activation_backward": 1}),
     "leaky_relu, 0": (lambda x: gg.leaky_relu(x, 0.0), [rows(7, 5)], {"activation_backward": 1}),
     "hardtanh, limits": (lambda x: gg.op.registry["hardtanh"].public(x, -0.5, 0.25), [rows(7, 5)], {"activation_backward": 1}),
     "softmax": (gg.softmax, [rows(7, 5)], {"softmax_forward": 1, "softmax_backward": 1}),
@@ -163,7 +164,6 @@ FALLBACKS: dict[str, tuple[Callable[..., Any], list[Any]]] = {
     "a transpose": (lambda x: gg.sigmoid(x.T), [rows(3, 4)]),
     "a slice": (lambda x: gg.gelu(x[:, ::2]), [rows(3, 4)]),
     "a negative slope": (lambda x: gg.leaky_relu(x, -0.5), [rows(3, 4)]),
-    "a negative alpha": (lambda x: gg.elu(x, -0.5), [rows(3, 4)]),
     "an axis in the middle": (lambda x: gg.softmax(x, axis=1), [rows(2, 3, 4)]),
     "the first axis": (lambda x: gg.log_softmax(x, axis=0), [rows(2, 3)]),
     "a sum over an axis in the middle": (lambda x: x.sum(axis=1), [rows(2, 3, 4)]),

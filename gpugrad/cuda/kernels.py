@@ -50,10 +50,10 @@ DEFAULTS: dict[str, tuple[float, ...]] = {
 }
 """Parameters of the activation functions that have some, at PyTorch's defaults."""
 
-FROM_INPUT = frozenset(("gelu", "gelu_tanh", "silu", "mish", "softsign", "hardswish", "tanhshrink"))
+FROM_INPUT = frozenset(["elu", "selu", "celu", "gelu", "gelu_tanh", "silu", "mish", "softsign", "hardswish", "tanhshrink"])
 """Activation functions whose gradient is computed from the input; that of the others from the result."""
 
-AT_LEAST_0 = frozenset(("leaky_relu", "elu", "softshrink", "hardshrink"))
+AT_LEAST_0 = frozenset(("leaky_relu", "softshrink", "hardshrink"))
 """Activation functions whose parameter the kernels take only if it is 0 or more."""
 
 

@@ -20,7 +20,9 @@ from typing import Any, NamedTuple
 import numpy
 
 from .. import half
+from ..errors import DeviceError
 from . import kernels, optimizers, products
+from .compiler import ACTIVATIONS
 from .launcher import Launcher, real_of
 
 __all__ = ["FORWARDS", "RULES", "forward", "has_kernels", "rules"]
@@ -116,7 +118,7 @@ def _rows(x: Any, axes: int = 1) -> Any:
 
 # --- activations --------------------------------------------------------------------------------------------------
 
-_ACTIVATIONS = ("sigmoid", "tanh", "relu", "leaky_relu", "elu", "softplus", "logsigmoid", "silu", "gelu", "softsign", "hardtanh")
+_ACTIVATIONS = tuple(name for name in ACTIVATIONS if name != "gelu_tanh")
 _FROM_INPUT = kernels.FROM_INPUT | {"leaky_relu", "hardtanh"}
 """Those whose op saves its input. Of these two the kernels take either: input and result lie on the same side of each kink."""
 
@@ -130,7 +132,8 @@ def _functor(name: str, options: Sequence[Any]) -> tuple[str, Sequence[float]] |
         return None
     if len(options) not in (0, len(kernels.DEFAULTS.get(name, ()))):
         return None
-    return None if name in kernels.AT_LEAST_0 and options and not options[0] >= 0 else (name, options)
+    refused = options and (not options[0] >= 0 if name in kernels.AT_LEAST_0 else name == "celu" and options[0] == 0)
+    return None if refused else (name, options)
 
 
 def _activation(name: str) -> None:

@@ -84,15 +84,21 @@ def leaky_relu(xp: Any, x: ArrayLike, negative_slope: float = 0.01) -> Any:
     return xp.where(xp.greater(real_only(x), 0), x, xp.multiply(x, negative_slope))
 
 
-def _elu_rule(F: Any, t: Any, x: Any, out: Any, alpha: float) -> Any:
-    return t * F.where(x > 0, F.astype(1.0, t.dtype), out + alpha)
+def _one_or(F: Any, t: Any, x: Any, slope: Any) -> Any:
+    """`t` where `x` is positive, else times a slope."""
+    return t * F.where(x > 0, F.astype(1.0, t.dtype), slope)
 
 
-@elementwise_function(
-    cuda="{x} > 0 ? {x} : {alpha} * expm1({x})",
-    d=(_elu_rule,),
-    samples=calls(lambda rng: ((array(rng, 3, 4),), {}), lambda rng: ((array(rng, 5), 0.5), {})),
-)
+def _elu_rule(F: Any, t: Any, x: Any, alpha: float) -> Any:
+    """From the input: the result, plus alpha, would have lost the digits of the tail."""
+    return _one_or(F, t, x, F.exp(F.where(x > 0, 0.0, x)) * alpha)
+
+
+def _alphas() -> Any:
+    return calls(lambda rng: ((array(rng, 3, 4),), {}), lambda rng: ((array(rng, 5), 0.5), {}))
+
+
+@elementwise_function(cuda="{x} > 0 ? {x} : {alpha} * expm1({x})", d=(_elu_rule,), samples=_alphas())
 def elu(xp: Any, x: ArrayLike, alpha: float = 1.0) -> Any:
     """`x` where positive, else ``alpha * (exp(x) - 1)`` (`torch.nn.functional.elu`).
 
@@ -205,17 +211,25 @@ def softsign(xp: Any, x: ArrayLike) -> Any:
         return xp.divide(real_only(x), 1 + xp.abs(x))
 
 
-def tanhshrink(x: ArrayLike) -> Any:
+@elementwise_function(cuda="{x} - tanh({x})", d=(lambda F, t, x: t * F.square(F.tanh(x)),), samples=unary(-4, 4))
+def tanhshrink(xp: Any, x: ArrayLike) -> Any:
     """``x - tanh(x)``, elementwise (`torch.nn.functional.tanhshrink`).
 
     >>> import gpugrad as gg
     >>> gg.nn.functional.tanhshrink([0.0, 1000.0])
     tensor([  0., 999.])
     """
-    return F.subtract(x, F.tanh(x))
+    return xp.subtract(x, xp.tanh(x))
 
 
-def mish(x: ArrayLike) -> Any:
+def _mish_rule(F: Any, t: Any, x: Any) -> Any:
+    x = F.minimum(x, _FLAT)
+    th = F.tanh(F.softplus(x))
+    return t * (th + x * F.sigmoid(x) * (1 - th * th))
+
+
+@elementwise_function(cuda="{x} * tanh(fmax({x}, 0) + log1p(exp(-fabs({x}))))", d=(_mish_rule,), samples=unary(-4, 4))
+def mish(xp: Any, x: ArrayLike) -> Any:
     """``x * tanh(softplus(x))``, elementwise (Misra, 2019; `torch.nn.functional.mish`).
 
     >>> import gpugrad as gg
@@ -223,23 +237,35 @@ def mish(x: ArrayLike) -> Any:
     tensor([0.    , 0.8651])
     """
     with numpy.errstate(invalid="ignore"):
-        return F.multiply(x, F.tanh(F.softplus(x)))
+        return xp.multiply(x, xp.tanh(xp.maximum(real_only(x), 0) + xp.log1p(xp.exp(-xp.abs(x)))))
 
 
 _SELU_ALPHA, _SELU_SCALE = 1.6732632423543772848170429916717, 1.0507009873554804934193349852946
 
 
-def selu(x: ArrayLike) -> Any:
+def _selu_rule(F: Any, t: Any, x: Any) -> Any:
+    return _one_or(F, t, x, F.exp(F.where(x > 0, 0.0, x)) * _SELU_ALPHA) * _SELU_SCALE
+
+
+@elementwise_function(
+    cuda=f"{_SELU_SCALE!r} * ({{x}} > 0 ? {{x}} : {_SELU_ALPHA!r} * expm1({{x}}))", d=(_selu_rule,), samples=unary()
+)
+def selu(xp: Any, x: ArrayLike) -> Any:
     """ELU with the scale and `alpha` that keep mean 0 and variance 1 from layer to layer (Klambauer et al., 2017).
 
     >>> import gpugrad as gg
     >>> gg.nn.functional.selu([1.0, -1000.0])
     tensor([ 1.0507, -1.7581])
     """
-    return F.elu(x, _SELU_ALPHA) * _SELU_SCALE
+    return xp.where(xp.greater(real_only(x), 0), x, xp.expm1(xp.minimum(x, 0)) * _SELU_ALPHA) * _SELU_SCALE
 
 
-def celu(x: ArrayLike, alpha: float = 1.0) -> Any:
+@elementwise_function(
+    cuda="{x} > 0 ? {x} : {alpha} * expm1({x} / {alpha})",
+    d=(lambda F, t, x, alpha: _one_or(F, t, x, F.exp(F.where(x > 0, 0.0, x) / alpha)),),
+    samples=_alphas(),
+)
+def celu(xp: Any, x: ArrayLike, alpha: float = 1.0) -> Any:
     """``max(x, 0) + min(alpha * (exp(x / alpha) - 1), 0)``: an ELU without a kink (`torch.nn.functional.celu`).
 
     >>> import gpugrad as gg
@@ -247,8 +273,8 @@ def celu(x: ArrayLike, alpha: float = 1.0) -> Any:
     tensor([ 1. , -0.5])
     """
     if alpha == 0:
-        raise ValueError("celu: alpha cannot be 0")
-    return F.elu(x) if alpha == 1 else F.elu(F.divide(x, alpha)) * alpha
+        raise ValueError("alpha cannot be 0")
+    return xp.where(xp.greater(real_only(x), 0), x, xp.expm1(xp.minimum(x, 0) / alpha) * alpha)
 
 
 # --- along an axis ------------------------------------------------------------------------------------------------

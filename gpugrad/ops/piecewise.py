@@ -43,17 +43,31 @@ def relu6(x: ArrayLike) -> Any:
     return F.hardtanh(x, 0.0, 6.0)
 
 
-def hardsigmoid(x: ArrayLike) -> Any:
+@elementwise_function(
+    cuda="fmin(fmax({x} + 3, 0), 6) / 6",
+    d=(lambda F, t, out: t * ((out > 0) & (out < 1)) * (1 / 6),),
+    samples=calls(lambda rng: ((distinct(rng, 3, 4) * 9,), {})),
+)
+def hardsigmoid(xp: Any, x: ArrayLike) -> Any:
     """``x / 6 + 1/2`` held in [0, 1], elementwise (`torch.nn.functional.hardsigmoid`).
 
     >>> import gpugrad as gg
     >>> gg.nn.functional.hardsigmoid([-9.0, 0.0, 9.0])
     tensor([0. , 0.5, 1. ])
     """
-    return (F.hardtanh(x, -3.0, 3.0) + 3.0) / 6.0
+    return xp.clip(xp.add(real_only(x), 3), 0, 6) / 6
 
 
-def hardswish(x: ArrayLike) -> Any:
+def _hardswish_rule(F: Any, t: Any, x: Any) -> Any:
+    return t * (F.where(x >= 3, F.astype(1.0, t.dtype), F.clip(x, -3.0, 3.0) / 3 + 0.5) * (x > -3))
+
+
+@elementwise_function(
+    cuda="{x} * fmin(fmax({x} + 3, 0), 6) / 6",
+    d=(_hardswish_rule,),
+    samples=calls(lambda rng: ((distinct(rng, 3, 4) * 9,), {})),
+)
+def hardswish(xp: Any, x: ArrayLike) -> Any:
     """``x * hardsigmoid(x)``, elementwise (Howard et al., 2019; `torch.nn.functional.hardswish`).
 
     >>> import gpugrad as gg
@@ -61,39 +75,44 @@ def hardswish(x: ArrayLike) -> Any:
     tensor([-0.,  3.,  9.])
     """
     with numpy.errstate(invalid="ignore"):
-        return F.multiply(x, hardsigmoid(x))
+        return xp.multiply(x, xp.clip(xp.add(real_only(x), 3), 0, 6) / 6)
 
 
-def _real(name: str, x: ArrayLike) -> Any:
-    """A Tensor that may not be complex: what these functions compare it with has no place in the plane."""
-    x = as_tensor(x)
-    if x.dtype.kind == "c":
-        raise DTypeError(f"{name}: it is defined for real numbers only, got {describe(x)}\n  at {format_site(user_site())}")
-    return x
+def _check_lambd(lambd: float) -> None:
+    if lambd < 0:
+        raise ValueError(f"lambd cannot be negative, got {lambd}")
 
 
-def softshrink(x: ArrayLike, lambd: float = 0.5) -> Any:
+def _shrunk() -> Any:
+    return calls(lambda rng: ((distinct(rng, 3, 4) * 3,), {}), lambda rng: ((distinct(rng, 5), 0.13), {}))
+
+
+@elementwise_function(cuda="{x} - fmin(fmax({x}, -{lambd}), {lambd})", d=(lambda F, t, out: t * (out != 0),), samples=_shrunk())
+def softshrink(xp: Any, x: ArrayLike, lambd: float = 0.5) -> Any:
     """`x` brought towards 0 by `lambd`, and not past it (`torch.nn.functional.softshrink`).
 
     >>> import gpugrad as gg
     >>> gg.nn.functional.softshrink([-2.0, 0.25, 1.0])
     tensor([-1.5,  0. ,  0.5])
     """
-    if lambd < 0:
-        raise ValueError(f"softshrink: lambd cannot be negative, got {lambd}")
-    x = _real("softshrink", x)
-    return F.subtract(x, F.clip(x, -lambd, lambd))
+    _check_lambd(lambd)
+    return xp.subtract(x, xp.clip(real_only(x), -lambd, lambd))
 
 
-def hardshrink(x: ArrayLike, lambd: float = 0.5) -> Any:
+@elementwise_function(
+    cuda="fabs({x}) <= {lambd} ? 0 : {x}",
+    d=(lambda F, t, out: t * (out != 0),),
+    samples=_shrunk(),
+)
+def hardshrink(xp: Any, x: ArrayLike, lambd: float = 0.5) -> Any:
     """`x` where it is larger than `lambd` in size, else 0 (`torch.nn.functional.hardshrink`).
 
     >>> import gpugrad as gg
     >>> gg.nn.functional.hardshrink([-2.0, 0.25, 1.0])
     tensor([-2.,  0.,  1.])
     """
-    x = _real("hardshrink", x)
-    return F.where(F.abs(x) <= lambd, 0.0, x)
+    _check_lambd(lambd)
+    return xp.where(xp.abs(real_only(x)) <= lambd, 0.0, x)
 
 
 def threshold(x: ArrayLike, threshold: float, value: float) -> Any:
@@ -104,7 +123,9 @@ def threshold(x: ArrayLike, threshold: float, value: float) -> Any:
     tensor([-3.,  2.])
     """
     x = as_tensor(x)
-    return F.where(_real("threshold", x) <= threshold, value, x)
+    if x.dtype.kind == "c":
+        raise DTypeError(f"threshold: it is for real numbers, got {describe(x)}\n  at {format_site(user_site())}")
+    return F.where(x <= threshold, value, x)
 
 
 # --- slopes -------------------------------------------------------------------------------------------------------
