@@ -102,9 +102,7 @@ def _cast(op: Op, inputs: tuple[Any, ...], params: dict[str, Any]) -> tuple[tupl
 
 
 def _as(x: Any, target: Any, source: Any) -> Any:
-    if isinstance(x, Tensor):
-        return registry["astype"].public(x, target) if x.dtype == source else x
-    return x.astype(target) if getattr(x, "dtype", None) == source else x
+    return registry["astype"].public(x, target) if getattr(x, "dtype", None) == source else x
 
 
 class GradScaler:

@@ -100,6 +100,11 @@ def dropout_from(x: Any, state: Any, p: float = 0.5) -> Any:
     return np.where(drawn >= p, x / max(1 - p, 1e-300), 0)
 
 
+def bias_activation_dropout_from(x: Any, bias: Any, state: Any, activation: str = "relu", p: float = 0.5) -> Any:
+    function = REFERENCES.get(activation) or getattr(np, activation)
+    return dropout_from(function(x + bias), state, p)
+
+
 def reduced(values: Any, reduction: str) -> Any:
     return {"none": lambda v: v, "sum": np.sum, "mean": np.mean}[reduction](values)
 
@@ -218,6 +223,7 @@ def linear_layers(arrays: Any, activations: Any) -> Any:
 
 REFERENCES: dict[str, Callable[..., Any]] = {
     "dropout_from": dropout_from,
+    "bias_activation_dropout_from": bias_activation_dropout_from,
     "clip": lambda x, a_min=None, a_max=None: np.clip(x, a_min, a_max),
     "rsqrt": lambda x: x**-0.5,
     "sigmoid": special.expit,

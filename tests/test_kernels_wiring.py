@@ -255,6 +255,57 @@ def test_dropout_draws_what_the_cpu_draws_and_leaves_the_generator_where_it_does
         np.testing.assert_array_equal(got, want)
 
 
+def dropping_net(fuse: bool = True) -> nn.Sequential:
+    gg.manual_seed(0)
+    net = nn.Sequential(
+        nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 7), nn.ReLU(), nn.Dropout(0.3), nn.Linear(7, 16), nn.GELU(), nn.Dropout(),
+        nn.Linear(16, 5, bias=False), nn.Sigmoid(), nn.Dropout(0.1), nn.Linear(5, 5), nn.Dropout(0.1),
+    )  # fmt: skip
+    net.fuse = fuse
+    return net
+
+
+def dropped(net: nn.Sequential, device: str, dtype: str = "float32") -> list[Any]:
+    net = net.to(device, dtype)
+    gg.manual_seed(1)
+    x = gg.asarray(rows(3, 2, 6, dtype=dtype), device=device).requires_grad_()
+    y = net(x)
+    (y * y).sum().backward()
+    grads = [p.grad.numpy() for p in (x, *net.parameters()) if p.grad is not None]
+    return [y.detach().numpy(), *grads, gg.random.uniform((3,)).numpy()]
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_bias_activation_and_dropout_are_one_kernel_each_way(dtype: str, launches: Counter[str]) -> None:
+    there = dropped(dropping_net(), DEVICE, dtype)
+    assert launches["bias_activation_dropout_forward"] == launches["bias_activation_dropout_backward"] == 2
+    assert launches["dropout<"] == 4, "where there is no bias or no activation"
+    apart = dropped(dropping_net(fuse=False), DEVICE, dtype)
+    assert launches["dropout<"] == 4 + 8
+    for got, other, want in zip(there, apart, dropped(dropping_net(), "cpu", dtype), strict=True):
+        scale = {"float16": 1e-2, "float32": 1e-5, "float64": 1e-13}[dtype]
+        np.testing.assert_allclose(got, want, rtol=scale, atol=scale * np.abs(want).max())
+        np.testing.assert_allclose(other, want, rtol=scale, atol=scale * np.abs(want).max())
+        np.testing.assert_array_equal(got == 0, want == 0)
+
+
+def test_dropout_is_not_part_of_a_layer_in_evaluation_or_where_gelu_is_its_tanh_form(launches: Counter[str]) -> None:
+    net = nn.Sequential(nn.Linear(4, 4), nn.GELU(), nn.Dropout()).to(DEVICE)
+    x = moved(rows(3, 4))
+    net.eval()(x)
+    net.train()[1].approximate = "tanh"
+    net(x)
+    assert not launches["bias_activation_dropout_forward"]
+    net[1].approximate = "none"
+    with gg.autocast("float16"):
+        assert net(x).dtype == np.float16
+    assert launches["bias_activation_dropout_forward<Gelu, __half"] == 1
+    with pytest.raises(gg.ShapeError, match=r"bias must have shape \(4,\).*got \(3,\)"):
+        nn.functional.bias_activation_dropout(x, moved(rows(3)))
+    with pytest.raises(ValueError, match="one array, got 'add'"):
+        nn.functional.bias_activation_dropout(x, moved(rows(4)), "add")
+
+
 def test_where_kernels_cannot_be_compiled(cupy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     class CompileException(Exception):
         """As CuPy's."""

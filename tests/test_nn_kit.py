@@ -44,7 +44,7 @@ class Block(nn.Module):
 
 # --- every function is a module -----------------------------------------------------------------------------------
 
-FUNCTIONS_ALONE = {"normalize", "one_hot", "pdist", "scaled_dot_product_attention"}
+FUNCTIONS_ALONE = {"bias_activation_dropout", "normalize", "one_hot", "pdist", "scaled_dot_product_attention"}
 """Functions that PyTorch too has no module for, of that kind."""
 OTHER_NAMES = {
     "binary_cross_entropy": "BCELoss",

@@ -249,7 +249,7 @@ TOLERANCE = {"float16": 1e-2, "float32": 2e-6, "float64": 1e-14}
 @params([case for case in DIFFERENTIABLE if not any(map(np.iscomplexobj, case.function()[1]))])
 def test_dtypes(case: Case, dtype: str) -> None:
     sample = case.sample
-    if case.op.name == "dropout_from":
+    if case.op.name.endswith("dropout_from"):
         pytest.skip("in another dtype it draws other numbers")
     cast = [
         [v if v is None else v.astype(dtype) for v in value]

@@ -74,7 +74,7 @@ KERNELS: dict[str, tuple[str, ...]] = {
     "dropout": (
         *_instances(("dropout",), CTYPES.values()),
         *_instances(
-            ("bias_activation_dropout_forward", "bias_activation_dropout_backward"), ("HardTanh", "Gelu"), CTYPES.values()
+            ("bias_activation_dropout_forward", "bias_activation_dropout_backward"), ("Relu", "HardTanh", "Gelu"), CTYPES.values()
         ),
         "philox_advance",
     ),

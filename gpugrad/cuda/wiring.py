@@ -348,6 +348,32 @@ def _dropout_from_rule(F: Any, node: Any, t: Any, saved: dict[str, Any]) -> Any:
 FORWARDS["dropout_from"], RULES["dropout_from"] = _dropout_from, _dropout_from_rule
 
 
+def _bias_activation_dropout(xp: Any, x: Any, bias: Any, state: Any, activation: str = "relu", p: float = 0.5) -> Any:
+    functor = _functor(activation, ()) if activation in _ACTIVATIONS else None
+    if functor is None or not _takes(xp, x, bias) or not isinstance(state, xp.ndarray):
+        return NotImplemented
+    if x.ndim == 0 or x.size == 0 or bias.shape != x.shape[-1:] or state.dtype != numpy.uint64 or state.shape != (6,):
+        return NotImplemented
+    out = kernels.bias_activation_dropout(_launch(x, xp), functor[0], _rows(x), bias, state, p)
+    return out.reshape(x.shape), None
+
+
+def _bias_activation_dropout_rule(F: Any, node: Any, t: Any, saved: dict[str, Any]) -> Any:
+    if saved["aux"] is not None:
+        return NotImplemented
+    x, bias, state = saved["x"], saved["bias"], saved["state"]
+    functor, t = _functor(node.params["activation"], ()), _rows(_packed(F.library, t))
+    assert functor is not None
+    found = kernels.bias_activation_dropout_backward(
+        _launch(x, F.library), functor[0], t, _rows(x), bias, state, node.params["p"]
+    )
+    return found[0].reshape(x.shape), found[1], None
+
+
+FORWARDS["bias_activation_dropout_from"] = _bias_activation_dropout
+RULES["bias_activation_dropout_from"] = _bias_activation_dropout_rule
+
+
 # --- products -----------------------------------------------------------------------------------------------------
 
 

@@ -8,10 +8,12 @@ from typing import Any, ClassVar, TypeVar
 
 from ..errors import BoundsError, DTypeError, GpugradError, describe, format_site, user_site
 from ..ops import linalg
+from ..ops.dropout import draws_on_device
 from ..tape import current_mode
+from . import functional
 from .layers import Linear
 from .module import Module, Parameter
-from .of_functions import GELU, ReLU, Sigmoid, Tanh
+from .of_functions import GELU, SELU, Dropout, Mish, ReLU, Sigmoid, SiLU, Tanh
 
 __all__ = ["ModuleDict", "ModuleList", "ParameterDict", "ParameterList", "Sequential"]
 
@@ -172,7 +174,8 @@ class Sequential(_List):
     """
 
     fuse = True
-    """Whether neighbouring Linear, ReLU, Tanh and Sigmoid modules run as one op; set to False to see each on the tape."""
+    """Whether neighbouring Linear, ReLU, Tanh, Sigmoid and GELU (by tanh) modules run as one op, and on a GPU the bias, activation
+    and dropout of a layer; set to False to see each on the tape."""
     _plan: tuple[tuple[Module, ...], list[_Run]] | None = None
 
     def __init__(self, *modules: Any) -> None:
@@ -205,48 +208,87 @@ class Sequential(_List):
             for layer in layers:
                 x = layer(x)
             return x
-        for module, linears, activations, members in runs:
-            if module is not None:
+        for run in runs:
+            if run.linears:
+                try:
+                    x = run(x)
+                except GpugradError as error:
+                    failure = error
+                else:
+                    continue
+            for module in run.members:  # where they failed as one, one of them fails again, and says which it is
                 x = module(x)
-                continue
-            arrays = [x]
-            for linear in linears:
-                arrays += (linear.weight, linear.bias)
-            try:
-                x = linalg.linear_layers(arrays, activations)
-            except GpugradError as error:
-                failure = error
-            else:
-                continue
-            for member in members:  # one of them fails again, and says which it is
-                x = member(x)
-            raise failure
+            if run.linears:
+                raise failure
         return x
 
 
-_Run = tuple[Module | None, list[Any], tuple[str | None, ...], list[Module]]
-"""A module alone, or None and a run of Linears: these, the activation after each, and all modules of the run."""
+_ACTIVATIONS: dict[type[Module], str] = {ReLU: "relu", Tanh: "tanh", Sigmoid: "sigmoid"}
+"""Those that run as one op with the Linears around them."""
+_WITH_DROPOUT = _ACTIVATIONS | {GELU: "gelu", SiLU: "silu", SELU: "selu", Mish: "mish"}
+"""Those that on a GPU run as one op with the bias before and the dropout behind them."""
+
+
+def _name_in_run(module: Any) -> str | None:
+    """What `linear_layers` calls an activation, if it takes it."""
+    return "gelu_tanh" if type(module) is GELU and module.approximate == "tanh" else _ACTIVATIONS.get(type(module))
+
+
+class _Run:
+    """A module alone; or Linears and the activation after each, with what may come behind: an activation, a dropout."""
+
+    def __init__(self, module: Module) -> None:
+        self.members = [module]
+        self.linears: list[Any] = [module] if type(module) is Linear else []
+        self.activations: tuple[str | None, ...] = (None,) if self.linears else ()
+        self.rest: list[Module] = []
+
+    def takes(self, module: Module) -> bool:
+        """Whether a module that comes next runs with these; it then belongs to them."""
+        if not self.linears or isinstance(self.members[-1], Dropout):
+            return False
+        name, last = _name_in_run(module), type(self.members[-1])
+        if type(module) is Linear and not self.rest:
+            self.linears, self.activations = [*self.linears, module], (*self.activations, None)
+        elif name is not None and last is Linear:
+            self.activations = (*self.activations[:-1], name)
+        elif (type(module) in _WITH_DROPOUT and last is Linear) or (type(module) is Dropout and last in _WITH_DROPOUT):
+            self.rest.append(module)
+        else:
+            return False
+        self.members.append(module)
+        return True
+
+    def __call__(self, x: Any) -> Any:
+        arrays = [x]
+        for linear in self.linears:
+            arrays += (linear.weight, linear.bias)
+        if self.rest and self._drops(*arrays[-2:]):
+            x = linalg.linear_layers([*arrays[:-1], None], (*self.activations[:-1], None))
+            bias = arrays[-1] if arrays[-1].dtype == x.dtype else arrays[-1].astype(x.dtype)  # differs under autocast
+            dropout: Any = self.members[-1]
+            return functional.bias_activation_dropout(x, bias, _WITH_DROPOUT[type(self.members[-2])], dropout.p)
+        x = linalg.linear_layers(arrays, self.activations)
+        for module in self.rest:
+            x = module(x)
+        return x
+
+    def _drops(self, weight: Any, bias: Any) -> bool:
+        """Whether bias, activation and dropout at the end are one kernel."""
+        if not isinstance(self.members[-1], Dropout):
+            return False
+        activation: Any = self.members[-2]
+        dropout: Any = self.members[-1]
+        drops = dropout.training and dropout.p > 0 and getattr(activation, "approximate", "none") == "none"
+        return drops and bias is not None and bias.dtype == weight.dtype and draws_on_device(weight)
 
 
 def _runs(modules: tuple[Module, ...]) -> list[_Run]:
     """The modules one by one, but each run of Linears and their activations together."""
     runs: list[_Run] = []
-    names: dict[type[Module], str] = {ReLU: "relu", Tanh: "tanh", Sigmoid: "sigmoid"}
     for module in modules:
-        name = names.get(type(module))
-        if type(module) is GELU and module.approximate == "tanh":  # type: ignore[attr-defined]
-            name = "gelu_tanh"
-        in_run = bool(runs) and runs[-1][0] is None
-        if type(module) is Linear:
-            if not in_run:
-                runs.append((None, [], (), []))
-            _, linears, activations, members = runs[-1]
-            runs[-1] = (None, [*linears, module], (*activations, None), [*members, module])
-        elif name is not None and in_run and runs[-1][2][-1] is None:
-            _, linears, activations, members = runs[-1]
-            runs[-1] = (None, linears, (*activations[:-1], name), [*members, module])
-        else:
-            runs.append((module, [], (), [module]))
+        if not runs or not runs[-1].takes(module):
+            runs.append(_Run(module))
     return runs
 
 

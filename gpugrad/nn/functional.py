@@ -29,6 +29,7 @@ from ..ops.distance import cosine_similarity as cosine_similarity
 from ..ops.distance import normalize as normalize
 from ..ops.distance import pairwise_distance as pairwise_distance
 from ..ops.distance import pdist as pdist
+from ..ops.dropout import bias_activation_dropout as bias_activation_dropout
 from ..ops.dropout import dropout as dropout
 from ..ops.dropout import dropout1d as dropout1d
 from ..ops.dropout import dropout2d as dropout2d
