@@ -25,6 +25,7 @@ __all__ = [
     "as_result",
     "as_weak",
     "beside",
+    "check_reports",
     "checking_linalg",
     "common_namespace",
     "copied",
@@ -60,6 +61,9 @@ detours: list[Any] = []
 
 many_devices = False
 """Whether there are several GPUs, so that the current one of CuPy must be looked after."""
+
+reports: dict[ModuleType, Callable[[], None]] = {}
+"""What raises errors that kernels found while nobody waited, by the library; empty until there are such kernels."""
 
 _default_dtype: numpy.dtype[Any] = numpy.dtype(numpy.float32)
 
@@ -235,7 +239,14 @@ def forget_cupy() -> None:
     global many_devices
     detours[:] = [detour for detour in detours if detour not in libraries]
     libraries.clear()
+    reports.clear()
     many_devices = False
+
+
+def check_reports() -> None:
+    """Raise what kernels found wrong while nobody waited: called where the GPU has been waited for, or could be."""
+    for check in reports.values():
+        check()
 
 
 def device_count() -> int:

@@ -44,16 +44,22 @@ class Exports:
         """The only element, as a Python number."""
         if self.size != 1:
             raise ShapeError(f"item() takes a tensor with one element, got {describe(self)}\n  at {format_site(user_site())}")
-        return self._array.item()
+        return self._waited_for(self._array.item())
+
+    def _waited_for(self, value: Any) -> Any:
+        """A value that the GPU has computed by now, unless it reported an error instead."""
+        if backend.reports:
+            backend.check_reports()
+        return value
 
     def numpy(self) -> NDArray[Any]:
         """The values as a NumPy array, without the gradient: shares memory on the CPU, copies from a GPU."""
         array = self.data
-        return backend.to_device(array, "cpu")
+        return self._waited_for(backend.to_device(array, "cpu"))
 
     def tolist(self) -> Any:
         """The values as nested lists of Python numbers."""
-        return self._array.tolist()
+        return self._waited_for(self._array.tolist())
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
         self._refuse_export("a NumPy array")
@@ -96,7 +102,7 @@ class Exports:
             )
 
     def __bool__(self) -> bool:
-        return bool(self._array)
+        return bool(self._waited_for(bool(self._array)))
 
     def __int__(self) -> int:
         self._refuse_number()
@@ -107,7 +113,7 @@ class Exports:
         return float(self.item())
 
     def __index__(self) -> int:
-        return operator.index(self._array if self._array.__class__ is numpy.ndarray else self._array.item())
+        return operator.index(self._array if self._array.__class__ is numpy.ndarray else self.item())
 
     def __complex__(self) -> complex:
         self._refuse_number()

@@ -85,17 +85,22 @@ template <class A> constexpr bool same<A, A> = true;
 // For every row r: its loss, if `losses`; w (Q softmax - q), if `gradient`; and the sum of w * loss over all rows, if `total`.
 // w is scale * weights[r * step], or scale without weights. So `gradient` is that of the total, found in the same pass; and with
 // the cotangents as weights this is the backward of the losses too.
-// Target is an integer type for class ids, T for probabilities. Rows whose id is `ignored` count for nothing. An id that is no
-// class makes the loss and the gradient of its row nan: a kernel cannot refuse it otherwise.
+// Target is an integer type for class ids, T for probabilities. Rows whose id is `ignored` count for nothing.
+// With class ids and `mean`, the total is divided by the number of rows that count, and *mean becomes 1 / that number; a launch
+// without a total, the backward of that mean, takes *mean as another factor of w.
+// An id that is no class makes the loss and the gradient of its row nan, and the id and the number of the call are left in
+// `report`, in memory of the host: nobody need wait for the GPU to look at the ids first.
 template <class T, class Target>
 __global__ void __launch_bounds__(256, 3)
 cross_entropy(const T* x, const Target* targets, Real<T>* losses, T* gradient, Real<T>* total, const Real<T>* weights, index_t step,
-              Real<T>* partials, unsigned* counter, index_t rows, index_t columns, index_t ignored, Real<T> smoothing,
-              Real<T> scale) {
+              Real<T>* mean, Real<T>* partials, unsigned* counter, index_t rows, index_t columns, index_t ignored,
+              Real<T> smoothing, Real<T> scale, volatile index_t* report, index_t call) {
     using C = Real<T>;
     constexpr bool by_class = !same<Target, T>;
     const C on = 1 - smoothing, off = smoothing / columns;
-    C sum = 0;  // of this thread's rows
+    C sum = 0, count = 0;  // of this thread's rows
+    const bool averages = by_class && mean;
+    if (averages && !total) scale *= *mean;
     for_rows(rows, [&](index_t row) {
         const T* from = x + row * columns;
         const index_t width = row < rows ? columns : 0;
@@ -150,21 +155,43 @@ cross_entropy(const T* x, const Target* targets, Real<T>* losses, T* gradient, R
         if (row < rows && threadIdx.x == 0) {
             loss = !counts ? C(0) : fits ? loss : C(nan(""));
             if (losses) losses[row] = loss;
-            if (counts) sum += w * loss;
+            if (counts) {
+                sum += w * loss;
+                count += 1;
+            }
+            if (by_class && counts && !fits && report && report[1] == 0) {
+                report[0] = id;
+                __threadfence_system();
+                report[1] = call;
+            }
         }
     });
     if (!total) return;
-    sum = sum_block(sum);
+    const auto over_block = [&] {
+        sum = sum_block(sum);
+        if (!averages) return;
+        __syncthreads();
+        count = sum_block(count);
+    };
+    over_block();
     const int thread = threadIdx.y * blockDim.x + threadIdx.x;
-    if (thread == 0) partials[blockIdx.x] = sum;
+    if (thread == 0) {
+        partials[blockIdx.x] = sum;
+        if (averages) partials[gridDim.x + blockIdx.x] = count;
+    }
     if (!comes_last(counter, gridDim.x)) return;
-    sum = 0;
-    for (unsigned part = thread; part < gridDim.x; part += blockDim.x * blockDim.y) sum += __ldcg(&partials[part]);
-    sum = sum_block(sum);
-    if (thread == 0) *total = sum;
+    sum = count = 0;
+    for (unsigned part = thread; part < gridDim.x; part += blockDim.x * blockDim.y) {
+        sum += __ldcg(&partials[part]);
+        if (averages) count += __ldcg(&partials[gridDim.x + part]);
+    }
+    over_block();
+    if (thread == 0) *total = averages ? sum / count : sum;
+    if (thread == 0 && averages) *mean = 1 / count;
 }
 
-// weight = 1 / the number of ids that are not `ignored`, by one block: what makes a mean of a sum of losses.
+// weight = 1 / the number of ids that are not `ignored`, by one block: what makes a mean of a sum of losses, where their gradient
+// is to be found in the same pass.
 template <class C, class Id>
 __global__ void __launch_bounds__(256, 3) mean_weight(const Id* ids, C* weight, index_t rows, index_t ignored) {
     index_t count = 0;

@@ -24,7 +24,8 @@ def sums(call: Any, *shapes: tuple[int, int]) -> Callable[[Launcher], list[Any]]
 
 def total(launch: Launcher) -> list[Any]:
     ids = cuda_cpu.array(np.arange(500) % 30)
-    return [kernels.cross_entropy(launch, matrix((500, 30), "float32"), ids, total=True).total]
+    mean = cuda_cpu.empty(1)
+    return [kernels.cross_entropy(launch, matrix((500, 30), "float32"), ids, mean=mean, total=True).total, mean]
 
 
 def adam(launch: Launcher) -> list[Any]:
@@ -39,6 +40,7 @@ RUNS: dict[str, tuple[str, str, Callable[[Launcher], list[Any]]]] = {
     "sum_rows": ("reduce", "rows.cuh", sums(kernels.sum_rows, (600, 2000), (2, 50000))),
     "sum_rows in parts": ("reduce", "common.cuh", sums(kernels.sum_rows, (2, 50000))),
     "cross_entropy": ("softmax_cross_entropy", "common.cuh", total),
+    "mean of cross_entropy": ("softmax_cross_entropy", "softmax_cross_entropy.cu", total),
     "adam": ("optimizers", "optimizers.cu", adam),
 }
 """Launches that pass the barriers of a file, and the source in which those stand."""

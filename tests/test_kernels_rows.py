@@ -102,6 +102,35 @@ def test_mean_over_what_is_not_ignored() -> None:
     assert not got.gradient[~kept].any()
     assert got.losses is None
 
+    def apart() -> tuple[Any, Any, Any]:
+        """The loss, and the gradient by a launch of its own."""
+        mean, t = cuda_cpu.empty(1), cuda_cpu.array(np.ones((), np.float32))
+        total = kernels.cross_entropy(launcher(), x, ids, mean=mean, ignore_index=-1, total=True).total
+        back = kernels.cross_entropy(launcher(), x, ids, weights=t, mean=mean, ignore_index=-1, gradient=True)
+        return total, mean, back.gradient
+
+    total, mean, gradient = run(apart)
+    np.testing.assert_array_equal(mean, weight)
+    assert_close(total, losses.mean(), "float32", 16)
+    assert gradient.tobytes() == got.gradient.tobytes()
+
+
+def test_an_id_that_is_no_class_is_reported() -> None:
+    x = matrix((600, 5), "float32")
+    ids = cuda_cpu.array(np.arange(600) % 5)
+    ids[[37, 411]] = 9, -3
+    for bad in (ids, ids.astype(np.int32)):
+        words = cuda_cpu.zeros(2, np.int64)
+        kernels.cross_entropy(launcher(), x, bad, report=(words, np.int64(12)), total=True)
+        assert words.tolist() in ([9, 12], [-3, 12])
+        words[:] = 4, 11  # an earlier one stays
+        kernels.cross_entropy(launcher(), x, bad, report=(words, np.int64(12)), total=True)
+        assert words.tolist() == [4, 11]
+        words[:] = 0
+        kernels.cross_entropy(launcher(), x, bad % 5, report=(words, np.int64(12)), total=True)
+        kernels.cross_entropy(launcher(), x[:38], bad[:38], ignore_index=9, report=(words, np.int64(12)), total=True)
+        assert words.tolist() == [0, 0]
+
 
 def test_hard_rows_of_cross_entropy() -> None:
     """No overflow; masked logits cost nothing where no weight is on them; a class that does not exist is nan, not a number."""

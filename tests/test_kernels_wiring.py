@@ -20,7 +20,7 @@ from test_ops_cupy import DEVICE, derivatives, moved, on_gpu, same
 
 import gpugrad as gg
 from gpugrad import nn, optim
-from gpugrad.cuda import wiring
+from gpugrad.cuda import late, wiring
 
 pytestmark = needs_cpu_runner
 
@@ -123,7 +123,7 @@ BACKWARDS: dict[str, tuple[Callable[..., Any], list[Any], dict[str, int]]] = {
     "cross_entropy, probabilities": (lambda x, p: gg.cross_entropy(x, gg.softmax(p)), [rows(7, 5), rows(7, 5, seed=1)],
                                      {"cross_entropy": 2}),
     "cross_entropy, options": (lambda x: gg.cross_entropy(x, _beside(IDS, x), ignore_index=1, label_smoothing=0.1), [rows(7, 5)],
-                               {"cross_entropy": 2, "mean_weight": 1}),
+                               {"cross_entropy": 2, "mean_weight": 0}),
     "layer_norm": (lambda x, w, b: nn.functional.layer_norm(x, 5, w, b), [rows(7, 5), rows(5, seed=1), rows(5, seed=2)],
                    {"norm_forward": 1, "norm_backward<": 1, "norm_backward_parameters": 1}),
     "rms_norm": (lambda x, w: nn.functional.rms_norm(x, (2, 5), w), [rows(7, 2, 5), rows(2, 5, seed=1)],
@@ -196,16 +196,53 @@ def test_integers_numbers_and_complex_arrays() -> None:
     assert not cuda.launches
 
 
-@pytest.mark.parametrize("ids", [[0, 5], [-1, 0]])
-def test_ids_that_are_no_class_are_an_error_and_ignored_ones_are_not(ids: list[int]) -> None:
-    with pytest.raises(gg.ShapeError, match=r"class ids must be in 0\.\.4"):
-        gg.cross_entropy(moved(rows(2, 5)), moved(np.array(ids)))
+def test_ignored_ids_count_for_nothing() -> None:
     for some in ([-100, 2, 1], [-100, -100, -100]):
         here, there = ([rows(3, 5), np.array(some)], [moved(rows(3, 5)), moved(np.array(some))])
         for options in ({}, {"reduction": "sum"}, {"label_smoothing": 0.1}):
             same(gg.cross_entropy(*there, **options), gg.cross_entropy(*here, **options), 1e-6)
             same(gg.grad(gg.cross_entropy)(*there, **options), gg.grad(gg.cross_entropy)(*here, **options), 1e-6)
-    assert {name.split("<")[0] for name in cuda.launches} == {"cross_entropy", "mean_weight"}
+    assert {name.split("<")[0] for name in cuda.launches} == {"cross_entropy"}
+
+
+READS: dict[str, Callable[[Any, Any], Any]] = {
+    "item": lambda loss, _: loss.item(),
+    "float": lambda loss, _: float(loss),
+    "numpy": lambda loss, _: loss.detach().numpy(),
+    "cpu": lambda loss, _: loss.cpu().item(),
+    "bool": lambda loss, _: bool(loss > 0),
+    "tolist": lambda _, x: x.grad.tolist(),
+    "the next loss": lambda _, x: gg.cross_entropy(x, _beside(np.array([0, 1]), x)),
+}
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("read", READS)
+@pytest.mark.parametrize("ids", [[0, 5], [-1, 0]])
+def test_an_id_that_is_no_class_gives_nan_and_an_error_where_the_value_is_read(ids: list[int], read: str, reduction: str) -> None:
+    x = gg.asarray(rows(2, 5), device=DEVICE).requires_grad_()
+    before = cuda.synchronizations
+    loss = gg.cross_entropy(x, gg.asarray(np.array(ids), device=DEVICE), reduction=reduction)  # the line of the error
+    loss = loss if reduction != "none" else loss.sum()
+    loss.backward()
+    assert cuda.synchronizations == before, "the GPU was waited for"
+    with pytest.raises(gg.ShapeError) as caught:
+        READS[read](loss, x)
+    wrong = next(i for i in ids if not 0 <= i < 5)
+    assert str(caught.value).startswith(f"cross_entropy: class ids must be in 0..4 for 5 logits; got {wrong}\n")
+    assert "# the line of the error" in str(caught.value)
+    assert np.isnan(loss.item()), "raised once; what was computed stays nan"
+    assert np.isnan(x.grad.numpy()).any(axis=1).tolist() == [not 0 <= i < 5 for i in ids]
+    assert gg.cross_entropy(x, moved(np.array([0, 4]))).item() > 0
+
+
+def test_a_report_of_long_ago_names_no_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(late, "_KEPT", 2)
+    loss, x = gg.cross_entropy(moved(rows(1, 5)), moved(np.array([7]))), moved(rows(2, 5))
+    for _ in range(3):
+        gg.op.apply(gg.op.registry["cross_entropy"], (x, moved(np.array([0, 1]))), {"reduction": "mean", "ignore_index": -100})
+    with pytest.raises(gg.ShapeError, match=r"got 7\n  at an unknown line"):
+        loss.item()
 
 
 def test_arrays_that_miss_16_bytes() -> None:

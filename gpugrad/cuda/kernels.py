@@ -189,9 +189,11 @@ def cross_entropy(
     target: Any,
     *,
     weights: Any = None,
+    mean: Any = None,
     scale: float = 1.0,
     ignore_index: int = -100,
     label_smoothing: float = 0.0,
+    report: tuple[Any, numpy.int64] = (None, numpy.int64(0)),
     losses: bool = False,
     total: bool = False,
     gradient: bool = False,
@@ -205,6 +207,11 @@ def cross_entropy(
     weights : array, optional
         A number for each row, or one for all, in float32 (float64 for float64 logits); ``scale`` alone if not given. The
         mean's is `mean_weight`, or no array and ``scale=1/N`` where no id is ignored; in a backward they are cotangents.
+    mean : array, optional
+        One number of that dtype. With `total`, that is divided by the number of rows that are not ignored, and this becomes
+        1 / that number; without, it is another factor of the weights.
+    report : (address, number)
+        Where an id that is no class, and then the number, are left; see `ClassIds`.
     losses, total, gradient : bool
         What is wanted. Losses and total are in the dtype of the weights.
 
@@ -220,6 +227,8 @@ def cross_entropy(
     ctype = ctype_of(name, x) if by_class else ctype_of(name, x, target)
     if weights is not None and (weights.dtype != real or weights.size not in (1, x.shape[0])):
         raise DTypeError(f"{name}: weights must be {x.shape[0]} numbers or one of {numpy.dtype(real)}, got {describe(weights)}")
+    if mean is not None and (mean.dtype != real or mean.size != 1):
+        raise DTypeError(f"{name}: mean must be one number of {numpy.dtype(real)}, got {describe(mean)}")
     out = CrossEntropy(
         xp.empty(x.shape[:1], real) if losses else None,
         (xp.empty if x.size else xp.zeros)((), real) if total else None,
@@ -228,11 +237,11 @@ def cross_entropy(
     if x.size:
         grid, block = row_launch(launch, x)
         kernel = kernel_name(name, ctype, {4: "int", 8: "long long"}[target.dtype.itemsize] if by_class else ctype)
-        partials, counter = (xp.empty(grid, real), launch.counters(1)) if total else (None, None)
+        partials, counter = (xp.empty(2 * grid[0], real), launch.counters(1)) if total else (None, None)
         step = numpy.int64(weights is not None and weights.size > 1)
         numbers = numpy.int64(ignore_index), real(label_smoothing), real(scale)
-        arrays = x, target, out.losses, out.gradient, out.total, weights, step, partials, counter
-        launch("softmax_cross_entropy", kernel, grid, block, *arrays, *sizes, *numbers)
+        arrays = x, target, out.losses, out.gradient, out.total, weights, step, mean, partials, counter
+        launch("softmax_cross_entropy", kernel, grid, block, *arrays, *sizes, *numbers, *report)
     return out
 
 

@@ -23,6 +23,7 @@ from .. import half
 from ..errors import DeviceError
 from . import kernels, optimizers, products
 from .compiler import ACTIVATIONS
+from .late import ClassIds
 from .launcher import Launcher, real_of
 
 __all__ = ["FORWARDS", "RULES", "forward", "has_kernels", "rules"]
@@ -216,22 +217,14 @@ _softmax("softmax", False)
 _softmax("log_softmax", True)
 
 
-class _RowWeights(NamedTuple):
-    """What a loss is a sum with: an array of one number or None, and a number.
+class _Reduced(NamedTuple):
+    """What a loss is a sum with: an array of one number, 1 / the rows that count, or None; and a number.
 
     The backward reads the logits again, which is less than to write a gradient, read and scale it.
     """
 
-    weights: Any
+    mean: Any
     scale: float
-
-
-def _ids_fit(x: Any, ids: Any, ignored: int) -> bool | None:
-    """Whether some class ids are ignored; None if there are some that are no class, which the kernel could not refuse."""
-    outside = ids.view(f"u{ids.dtype.itemsize}") >= x.shape[1]  # a negative id is a huge one
-    if not bool(outside.any()):
-        return 0 <= ignored < x.shape[1]
-    return None if bool((outside & (ids != ignored)).any()) else True
 
 
 def _cross_entropy(
@@ -241,39 +234,34 @@ def _cross_entropy(
         return NotImplemented
     if not isinstance(target, xp.ndarray) or not target.flags.c_contiguous or not 0 <= label_smoothing <= 1:
         return NotImplemented
-    some: bool | None = False
+    options: dict[str, Any] = {"ignore_index": ignore_index, "label_smoothing": label_smoothing}
+    aux, each = _Reduced(None, 1.0), reduction == "none"
     if target.dtype.kind != "i":
         if target.dtype != x.dtype or target.shape != x.shape:
             return NotImplemented
-    elif target.dtype.itemsize < 4 or target.shape != x.shape[:1] or (some := _ids_fit(x, target, ignore_index)) is None:
+        if reduction == "mean":
+            aux = _Reduced(None, 1 / x.shape[0])
+    elif target.dtype.itemsize < 4 or target.shape != x.shape[:1]:
         return NotImplemented
-    launch, each, aux = _launch(x, xp), reduction == "none", _RowWeights(None, 1.0)
-    if reduction == "mean":
-        real = real_of(x.dtype)
-        weight = kernels.mean_weight(launch, target, real, ignore_index) if some else None
-        aux = _RowWeights(weight, 1.0 if some else 1 / x.shape[0])
-    options: dict[str, Any] = {"ignore_index": ignore_index, "label_smoothing": label_smoothing}
-    found = kernels.cross_entropy(launch, x, target, scale=aux.scale, losses=each, total=not each, **options)
-    out = found.losses if each else found.total
-    if aux.weights is not None:
-        out = out * aux.weights[0]  # 0 times infinity, nan, where all are ignored
-    return out.astype(x.dtype, copy=False), aux
+    else:
+        if reduction == "mean":
+            aux = _Reduced(xp.empty((), real_of(x.dtype)), 1.0)
+        ids = ClassIds.of(xp)
+        options["report"] = ids.address, ids.enter("cross_entropy", x.shape[1])
+    found = kernels.cross_entropy(
+        _launch(x, xp), x, target, mean=aux.mean, scale=aux.scale, losses=each, total=not each, **options
+    )
+    return (found.losses if each else found.total).astype(x.dtype, copy=False), aux
 
 
 def _cross_entropy_rule(F: Any, node: Any, t: Any, saved: dict[str, Any]) -> Any:
     aux, x, params = saved["aux"], saved["x"], node.params
-    if not isinstance(aux, _RowWeights):
+    if not isinstance(aux, _Reduced):
         return NotImplemented
     weights = _packed(F.library, t).astype(real_of(x.dtype), copy=False)
     options: dict[str, Any] = {"ignore_index": params["ignore_index"], "label_smoothing": params["label_smoothing"]}
     found = kernels.cross_entropy(
-        _launch(x, F.library),
-        x,
-        saved["target"],
-        weights=weights if aux.weights is None else weights * aux.weights,
-        scale=aux.scale,
-        gradient=True,
-        **options,
+        _launch(x, F.library), x, saved["target"], weights=weights, mean=aux.mean, scale=aux.scale, gradient=True, **options
     )
     if node.parents[1] is None:
         return found.gradient, None

@@ -8,7 +8,7 @@ from typing import Any
 import numpy
 
 from .. import half
-from ..backend import made_beside, namespace_of
+from ..backend import check_reports, made_beside, namespace_of, reports
 from ..errors import DTypeError, ShapeError, describe
 from ..op import ArrayLike, apply, as_tensor, as_tensors, composed, fused, raw, registry
 from . import loss
@@ -156,13 +156,16 @@ def cross_entropy(
     Raises
     ------
     ShapeError
-        If the shapes do not fit, or a class id is out of range.
+        If the shapes do not fit, or a class id is out of range. A GPU is not waited for to find that out: the loss is then nan,
+        and the error, with this line, comes from where its value is read, or from a later loss.
 
     >>> import gpugrad as gg
     >>> import numpy as np
     >>> gg.cross_entropy(gg.tensor([[0.0, 0.0]]), np.array([1]))
     tensor(0.6931)
     """
+    if reports:
+        check_reports()
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"cross_entropy: label_smoothing must be in [0, 1], got {label_smoothing}")
     if weight is None and getattr(x, "ndim", 2) == 2:

@@ -157,7 +157,7 @@ def _argument(kernel: str, position: int, declared: str, value: Any) -> Any:
     """A ctypes value for one parameter; refused where CUDA would reinterpret bytes."""
     where = f"argument {position} of {kernel}"
     if declared.startswith("P"):
-        expected = _POINTEES[declared.removeprefix("P").removeprefix("K")]
+        expected = _POINTEES[declared.removeprefix("P").removeprefix("K").removeprefix("V")]
         if isinstance(value, np.uintp) and value == 0:
             return ctypes.c_void_p(None)
         if not hasattr(value, "__array_interface__") or np.isscalar(value):

@@ -366,6 +366,7 @@ template <class... A> Entry entry(const char* name, void (*kernel)(A...)) {
 #define __all_sync(mask, value) (cuda_cpu::ballot("__all_sync", mask, !(value), __LINE__) == 0)
 
 inline void __threadfence() {}
+inline void __threadfence_system() {}
 template <class T> T __ldg(const T* from) { return *from; }
 template <class T> T __ldcg(const T* from) { return *from; }
 template <class T> T atomicAdd(T* at, T value) {

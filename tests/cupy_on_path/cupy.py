@@ -10,6 +10,7 @@ from typing import Any
 
 import cuda_cpu
 import cupy_standin
+from cupy_standin.kernels import memory_of
 
 cupy = cupy_standin.install()
 
@@ -18,7 +19,7 @@ class Function(cuda_cpu.Function):
     """Takes the stand-in's arrays."""
 
     def __call__(self, grid: Any, block: Any, args: Any, *, shared_mem: int = 0) -> None:
-        super().__call__(grid, block, [getattr(value, "_hidden", value) for value in args], shared_mem=shared_mem)
+        super().__call__(grid, block, list(map(memory_of, args)), shared_mem=shared_mem)
 
 
 class RawModule(cuda_cpu.RawModule):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import weakref
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
@@ -328,9 +329,15 @@ class PinnedMemory:
         return memoryview(self._bytes)
 
 
+pinned: dict[int, weakref.ref[Any]] = {}
+"""Page-locked memory by its address, which a kernel can be given."""
+
+
 def alloc_pinned_memory(size: int) -> Any:
     """A buffer, as NumPy takes it in `numpy.frombuffer`."""
-    return memoryview(PinnedMemory(size)._bytes)
+    memory = PinnedMemory(size)._bytes
+    pinned[memory.ctypes.data] = weakref.ref(memory)
+    return memoryview(memory)
 
 
 @contextmanager

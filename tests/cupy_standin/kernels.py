@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import cuda_cpu
+import numpy as np
 
 from . import cuda
 from .arrays import here, ndarray
@@ -23,6 +24,17 @@ class RawModule:
 
         def launch(grid: Sequence[int], block: Sequence[int], args: Sequence[Any], *, shared_mem: int = 0) -> None:
             cuda.launches.append(name)
-            function(grid, block, [here(a)._hidden if isinstance(a, ndarray) else a for a in args], shared_mem=shared_mem)
+            function(grid, block, list(map(memory_of, args)), shared_mem=shared_mem)
 
         return launch
+
+
+def memory_of(argument: Any) -> Any:
+    """An argument of a launch as cuda_cpu takes it: addresses of page-locked memory are those of words of 64 bits."""
+    if isinstance(argument, ndarray):
+        return here(argument)._hidden
+    if isinstance(argument, np.uintp) and argument:
+        memory = cuda.pinned[int(argument)]()
+        assert memory is not None, "the memory was freed"
+        return memory.view(np.int64)
+    return argument
