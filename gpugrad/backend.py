@@ -445,7 +445,7 @@ def to_device(array: Any, device: str | None) -> Any:
         try:
             return cupy.asarray(array)
         except MemoryError as error:
-            full = out_of_memory([cupy.empty(0)], error)
+            full = out_of_memory([], error)
             raise OutOfMemoryError(f"to_device: {full}\n  for a copy of {describe(array)} to {target}{_here()}") from error
 
 
@@ -478,21 +478,25 @@ def translated(error: Exception, values: Sequence[Any]) -> Exception:
 
 
 def out_of_memory(values: Sequence[Any], error: BaseException) -> OutOfMemoryError:
-    """The error for a device that has no memory left: what it was asked for, has given, and can be done."""
+    """The error for a device that has no memory left: what it was asked for, has given, and can be done.
+
+    The device is that of the values; where they are on none, the current one, if it is CuPy's error.
+    """
     like = first_on_gpu(values)
-    if like is None:
+    if like is None and not (libraries and type(error).__name__ == "OutOfMemoryError"):
         return OutOfMemoryError(str(error) or "out of memory")
     text = str(error).partition("(")[0].strip().rstrip(".") or "Out of memory"
     try:
-        with like.device:
-            cupy = namespace_of(like)
+        cupy = libraries[0]
+        device = cupy.cuda.Device() if like is None else like.device
+        with device:
             pool = cupy.get_default_memory_pool()
             used, held, limit = pool.used_bytes(), pool.total_bytes(), pool.get_limit()
             free, total = cupy.cuda.runtime.memGetInfo()
     except Exception:  # the figures are a help: the first error is what matters
         return OutOfMemoryError(text)
     return OutOfMemoryError(
-        f"{text} on {device_of(like)}: arrays use {used:,} bytes, CuPy's pool holds {held:,}"
+        f"{text} on cuda:{device.id}: arrays use {used:,} bytes, CuPy's pool holds {held:,}"
         + (f" of at most {limit:,}" if limit else "")
         + f", and {free:,} of the device's {total:,} are free\n"
         "  use a smaller batch, gg.no_grad() where no gradient is needed, or gg.checkpoint; let go of tensors;\n"
@@ -534,6 +538,8 @@ def as_array(value: Any, dtype: DTypeLike | None = None, device: str | None = No
         array = numpy.array(value, dtype=dtype, copy=True if copy else None, subok=False)
     except (ValueError, TypeError) as error:
         raise DTypeError(f"cannot make an array of {type(value).__name__}: {error}") from error
+    if array.dtype.kind == "O" and hasattr(value, "__dlpack_device__"):  # of a library that has no other way in
+        return _as_cuda_array(from_dlpack(value), dtype, device, copy)
     if array.dtype.kind not in "biufc" and not half.is_bfloat16(half.dtype_from(array.dtype)):
         raise DTypeError(f"cannot make a tensor of dtype {array.dtype}: values must be numbers, all rows of one length")
     if dtype is None and array.dtype.kind in "fc" and not is_typed(value):

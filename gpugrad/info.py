@@ -51,16 +51,22 @@ def _cuda() -> Iterator[tuple[str, str]]:
             yield "cupy", _asked(lambda: sys.modules["cupy"].__version__)
         what = str(error).split("\n  at ")[0].partition("was asked for")[2]
         yield "cuda", "none: " + what.lstrip(", ").removeprefix("but ").removeprefix("and ")
+        if "cupy" in sys.modules:  # the rest of the installation
+            yield from _compiler(sys.modules["cupy"])
         return
     runtime = cupy.cuda.runtime
     yield "cupy", cupy.__version__
     yield "driver", "for CUDA " + _asked(lambda: _cuda_version(runtime.driverGetVersion()))
     yield "runtime", "CUDA " + _asked(lambda: _cuda_version(runtime.runtimeGetVersion()))
-    yield "compiler", _asked(lambda: "NVRTC " + ".".join(map(str, cupy.cuda.nvrtc.getVersion())))
-    yield "cublasLt", _asked(_cublaslt)
-    yield "cache", _cache()
+    yield from _compiler(cupy)
     for number in range(int(runtime.getDeviceCount())):
         yield f"cuda:{number}", _asked(lambda number=number: _device(cupy, number))
+
+
+def _compiler(cupy: Any) -> Iterator[tuple[str, str]]:
+    yield "compiler", _asked(lambda: "NVRTC " + ".".join(map(str, cupy.cuda.nvrtc.getVersion())))
+    yield "cublasLt", _asked(_cublaslt)
+    yield "cache", _asked(_cache)
 
 
 def _asked(question: Any) -> str:

@@ -14,7 +14,7 @@ from . import backend, half
 from . import op as _op
 from . import tape as _tape
 from .dtypes import can_cast
-from .errors import DTypeError, GradientError, ShapeError, describe, format_site, user_site
+from .errors import DeviceError, DTypeError, GradientError, ShapeError, describe, format_site, user_site
 from .exports import Exports
 from .hooks import RemovableHandle, hook_gradient
 from .interpret import TENSORS, raw_for
@@ -90,7 +90,8 @@ class Tensor(ArrayMethods, Exports):
         if value is not None:
             value = asarray(value)
             if value.shape != self.shape or value.device != self.device:
-                raise ShapeError(f".grad must be {describe(self)}, got {describe(value)}\n  at {format_site(user_site())}")
+                kind = ShapeError if value.shape != self.shape else DeviceError
+                raise kind(f".grad must be {describe(self)}, got {describe(value)}\n  at {format_site(user_site())}")
         self._node.grad = value
 
     @property
@@ -476,7 +477,8 @@ def _cotangent(output: Tensor, gradient: Any) -> Any:
     if given.ndim == 0 and given.device != output.device:
         given = given.to(output.device)
     if given.shape != array.shape or given.device != output.device:
-        raise ShapeError(f"gradient= is {describe(given)}, but the output is {describe(output)}\n  at {format_site(user_site())}")
+        kind = ShapeError if given.shape != array.shape else DeviceError
+        raise kind(f"gradient= is {describe(given)}, but the output is {describe(output)}\n  at {format_site(user_site())}")
     return given if given.dtype == array.dtype else given.astype(array.dtype)
 
 

@@ -53,6 +53,7 @@ def test_a_gpu_that_is_not_there(lack: str) -> None:
         told = report()
     assert "14.2.0" in told
     assert "none: " in told
+    assert {line.split()[0] for line in told.splitlines()} >= {"cupy", "cuda", "compiler", "cublasLt", "cache"}
 
 
 def test_a_device_with_a_number_too_high(cupy: Any) -> None:
@@ -139,6 +140,44 @@ def test_out_of_memory() -> None:
             y.backward(gg.broadcast_to(gg.ones(1, device="cuda"), (1024, 1024)))
         del y, caught
         assert (x + 2).shape == (1024, 1024)  # what was freed is used again
+
+
+def test_out_of_memory_where_no_array_is_at_hand() -> None:
+    rows = gg.data.TensorDataset(np.ones((1024, 1024), "float32"))
+    with cupy_standin.installed(memory=3_000_000):
+        for make in (
+            lambda: gg.random.uniform((1024, 1024), device="cuda"),
+            lambda: gg.random.normal((1024, 1024), device="cuda"),
+            lambda: next(iter(gg.data.DataLoader(rows, 1024, device="cuda"))),
+        ):
+            with pytest.raises(
+                gg.OutOfMemoryError, match=r"(?s)allocating [\d,]+ bytes on cuda:0: arrays use.*free_all"
+            ) as caught:
+                make()
+            assert "test_device_errors.py" in str(caught.value)
+
+
+def test_gradients_on_another_device_are_refused(cupy: Any) -> None:
+    x = gg.ones(3, device="cuda", requires_grad=True)
+    with pytest.raises(gg.DeviceError, match=r"gradient= is float32\[3\] on cpu, but the output is float32\[3\] on cuda:0"):
+        (x * 2).backward(gg.ones(3))
+    with pytest.raises(gg.DeviceError, match=r"\.grad must be float32\[3\] on cuda:0.*got float32\[3\] on cpu"):
+        x.grad = gg.ones(3)
+
+
+def test_an_array_that_speaks_dlpack_alone(cupy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Foreign:
+        def __dlpack_device__(self) -> tuple[int, int]:
+            return 2, 0
+
+        def __dlpack__(self, **_: Any) -> Any: ...
+
+    shared = cupy.ones(3)
+    monkeypatch.setattr(cupy, "from_dlpack", lambda value: shared, raising=False)
+    assert gg.asarray(Foreign()).data is shared
+    assert gg.from_dlpack(Foreign()).data is shared
+    assert gg.tensor(Foreign()).data is not shared
+    assert gg.asarray(Foreign(), device="cpu").tolist() == [1, 1, 1]
 
 
 def test_out_of_memory_in_a_backward() -> None:

@@ -410,6 +410,19 @@ def test_training(name: str, launches: Counter[str]) -> None:
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 
 
+def test_a_step_of_training_does_not_wait_for_the_gpu(launches: Counter[str]) -> None:
+    net = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Dropout(), nn.Linear(8, 5)).to(DEVICE)
+    optimizer = optim.AdamW(net.parameters(), lr=0.1)
+    x, y = gg.asarray(rows(7, 6), device=DEVICE), gg.asarray(IDS, device=DEVICE)
+    for _ in range(3):
+        before = cuda.synchronizations
+        optimizer.zero_grad()
+        gg.cross_entropy(net(x), y, ignore_index=1, label_smoothing=0.1).backward()
+        optimizer.step()
+        assert cuda.synchronizations == before
+    assert launches["cross_entropy"] == 6
+
+
 def test_the_digits_mlp_learns(launches: Counter[str]) -> None:
     datasets = pytest.importorskip("sklearn.datasets")
     images, labels = datasets.load_digits(return_X_y=True)

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ..backend import device_of, on_device, to_device
+from ..backend import device_of, on_device, out_of_memory, to_device
+from ..errors import OutOfMemoryError, format_site, user_site
 from ..tensor import Tensor, wrap
 from ..tree import flatten
 
@@ -71,7 +72,11 @@ class _Courier:
             self.events[self.turn].synchronize()  # the copy before the last: its buffers are written to again
         leaves, rebuild = flatten(batch)
         with on_device(self.device)[1]:
-            moved = [self._send(number, leaf) for number, leaf in enumerate(leaves)]
+            try:
+                moved = [self._send(number, leaf) for number, leaf in enumerate(leaves)]
+            except MemoryError as error:
+                full = f"DataLoader: a batch does not fit: {out_of_memory([], error)}"
+                raise OutOfMemoryError(f"{full}\n  at {format_site(user_site())}") from error
             event = self.events[self.turn] = self.stream.record()
         return _Sent(rebuild(moved), event)
 
