@@ -5,6 +5,7 @@
 // Launch: a block of the generator serves 8 neighbours (4 of double), so a thread has as many at a time: 16 bytes of a half
 // type, 32 of the others. The kernels with bias and activation go by columns (columns.cuh); where these are not a multiple of
 // 8, each element makes its block anew, which is eight times the arithmetic.
+// For other draws, philox_words gives the generator's blocks as they are.
 // Bytes moved: 2 arrays, forward and backward (a stored mask of bytes would add 1 byte an element to each); with bias and
 // activation 2 forward, 3 backward.
 #include "activations.cuh"
@@ -94,4 +95,18 @@ __global__ void philox_advance(PhiloxState* state, index_t blocks) {
     const word_t by = blocks;
     state->counter[0] += by;
     if (state->counter[0] < by && ++state->counter[1] == 0 && ++state->counter[2] == 0) ++state->counter[3];
+}
+
+// The words of so many blocks after the state, which comes by value.
+__global__ void __launch_bounds__(256)
+philox_words(word_t* out, index_t blocks, word_t c0, word_t c1, word_t c2, word_t c3, word_t k0, word_t k1) {
+    const PhiloxState state = {{c0, c1, c2, c3}, {k0, k1}};
+    const index_t thread = blockIdx.x * static_cast<index_t>(blockDim.x) + threadIdx.x;
+#pragma unroll 1
+    for (index_t i = thread; i < blocks; i += gridDim.x * static_cast<index_t>(blockDim.x)) {
+        const Values<word_t, 4> words = philox(state, i);
+        Packed<word_t, 4> packed;
+        for (int k = 0; k < 4; ++k) packed.at[k] = words.at[k];
+        *reinterpret_cast<Packed<word_t, 4>*>(out + 4 * i) = packed;
+    }
 }

@@ -52,6 +52,15 @@ def test_advancing_draws_on() -> None:
     np.testing.assert_array_equal(kernels.dropout(launcher(), x, state, 0.5) > 0, expected)
 
 
+@pytest.mark.parametrize("counter", [0, 2**64 - 2, 2**256 - 2])
+def test_words_are_those_of_numpys_generator(counter: int) -> None:
+    for blocks in (0, 1, 3, 5000):
+        bits = np.random.Philox(key=1234567890123456789012345, counter=counter)
+        key = [int(word) for word in bits.state["state"]["key"]]
+        words = kernels.philox_words(launcher(), counter, key, blocks)
+        np.testing.assert_array_equal(words.ravel(), bits.random_raw(4 * blocks).astype(np.uint64))
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", ["relu", "hardtanh", "gelu"])
 def test_bias_activation_dropout(name: str, dtype: str) -> None:

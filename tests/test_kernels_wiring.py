@@ -292,6 +292,17 @@ def test_dropout_draws_what_the_cpu_draws_and_leaves_the_generator_where_it_does
         np.testing.assert_array_equal(got, want)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_uniform_numbers_are_drawn_by_one_kernel(dtype: str, launches: Counter[str]) -> None:
+    results = []
+    for device in ("cpu", DEVICE):
+        gg.manual_seed(3)
+        results.append([gg.random.uniform(n, -1, 1, dtype, device=device).numpy() for n in (3, 1, 1000)])
+    assert launches["philox_words"] == 2, "the second draw is of what was left of the first block"
+    for got, want in zip(*results, strict=True):
+        np.testing.assert_array_equal(got, want)
+
+
 def dropping_net(fuse: bool = True) -> nn.Sequential:
     gg.manual_seed(0)
     net = nn.Sequential(

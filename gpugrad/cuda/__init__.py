@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -26,3 +26,10 @@ def takes_bfloat16(name: str, xp: ModuleType) -> bool:
     from . import wiring
 
     return wiring.takes_bfloat16(name, xp)
+
+
+def kernel_blocks(xp: ModuleType, counter: int, key: Sequence[int], blocks: int) -> Any:
+    """Blocks of NumPy's Philox generator on a library's current device; NotImplemented where it has no kernels."""
+    from . import wiring
+
+    return wiring.philox_blocks(xp, counter, key, blocks)

@@ -77,6 +77,7 @@ KERNELS: dict[str, tuple[str, ...]] = {
             ("bias_activation_dropout_forward", "bias_activation_dropout_backward"), ("Relu", "HardTanh", "Gelu"), CTYPES.values()
         ),
         "philox_advance",
+        "philox_words",
     ),
     "layer_norm": _instances(("norm_forward", "norm_backward", "norm_backward_parameters"), ("false", "true"), CTYPES.values()),
     "optimizers": (

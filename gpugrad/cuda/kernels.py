@@ -6,6 +6,7 @@ does and moves is said in its file in ``kernels/``.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy
@@ -34,6 +35,7 @@ __all__ = [
     "norm_backward_parameters",
     "philox_advance",
     "philox_state",
+    "philox_words",
     "softmax",
     "softmax_backward",
     "sum_columns",
@@ -397,3 +399,12 @@ def bias_activation_dropout_backward(
 def philox_advance(launch: Launcher, state: Any, x: Any) -> None:
     """Move a state on the device past the blocks that dropout of `x` drew."""
     launch("dropout", "philox_advance", (1,), (1,), state, numpy.int64(-(-x.size // _draws(x.dtype))))
+
+
+def philox_words(launch: Launcher, counter: int, key: Sequence[int], blocks: int) -> Any:
+    """The words of the blocks that follow a counter, as an array of shape (blocks, 4): what NumPy's generator draws from."""
+    out = launch.xp.empty((blocks, 4), numpy.uint64)
+    if blocks:
+        state = [numpy.uint64(counter >> 64 * i & 0xFFFFFFFFFFFFFFFF) for i in range(4)] + [numpy.uint64(word) for word in key]
+        launch("dropout", "philox_words", cover(launch, blocks, THREADS), (THREADS,), out, numpy.int64(blocks), *state)
+    return out

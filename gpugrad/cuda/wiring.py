@@ -20,13 +20,12 @@ from typing import Any, NamedTuple
 import numpy
 
 from .. import half
-from ..errors import DeviceError
 from . import kernels, optimizers, products
 from .compiler import ACTIVATIONS
 from .late import ClassIds
 from .launcher import Launcher, real_of
 
-__all__ = ["FORWARDS", "RULES", "forward", "has_kernels", "rules"]
+__all__ = ["FORWARDS", "RULES", "forward", "has_kernels", "philox_blocks", "rules"]
 
 FORWARDS: dict[str, Callable[..., Any]] = {}
 """``FORWARDS[name](xp, *arrays, **params)``: the result, with what the backward needs where the op has aux."""
@@ -360,6 +359,13 @@ def _bias_activation_dropout_rule(F: Any, node: Any, t: Any, saved: dict[str, An
 
 FORWARDS["bias_activation_dropout_from"] = _bias_activation_dropout
 RULES["bias_activation_dropout_from"] = _bias_activation_dropout_rule
+
+
+def philox_blocks(xp: Any, counter: int, key: Sequence[int], blocks: int) -> Any:
+    """The generator's blocks after a counter, on the current device."""
+    if not has_kernels(xp):
+        return NotImplemented
+    return _tried(kernels.philox_words, xp, _launcher(xp, xp.cuda.Device().id), counter, key, blocks)
 
 
 # --- products -----------------------------------------------------------------------------------------------------

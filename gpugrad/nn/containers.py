@@ -174,8 +174,8 @@ class Sequential(_List):
     """
 
     fuse = True
-    """Whether neighbouring Linear, ReLU, Tanh, Sigmoid and GELU (by tanh) modules run as one op, and on a GPU the bias, activation
-    and dropout of a layer; set to False to see each on the tape."""
+    """Whether neighbouring Linear, ReLU, Tanh, Sigmoid and GELU (by tanh) modules run as one op, and on a GPU the bias,
+    activation and dropout of a layer; set to False to see each on the tape."""
     _plan: tuple[tuple[Module, ...], list[_Run]] | None = None
 
     def __init__(self, *modules: Any) -> None:

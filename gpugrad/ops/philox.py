@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy
 
+from ..cuda import kernel_blocks
+
 __all__ = ["blocks_of", "state_of", "uniform", "uniform_from"]
 
 _MULTIPLIERS = 0xD2E7470EE14C6C93, 0xCA5A826395121157
@@ -114,7 +116,9 @@ def _advance(bits: numpy.random.Philox, count: int) -> None:
 
 
 def _blocks(xp: ModuleType, first: int, count: int, key: list[int]) -> Any:
-    """The cipher of `count` counters from `first` on: an array of shape (count, 4)."""
+    """The cipher of `count` counters from `first` on: an array of shape (count, 4). By a kernel where there is one."""
+    if xp is not numpy and (made := kernel_blocks(xp, first - 1, key, count)) is not NotImplemented:
+        return made
     number = xp.arange(count).astype(numpy.uint64)
     words = []
     carry = number

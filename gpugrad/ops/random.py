@@ -65,7 +65,10 @@ def random_normal(
     generator: numpy.random.Generator | None = None,
     device: str | None = None,
 ) -> Any:
-    """Standard normal numbers (`numpy.random.Generator.standard_normal`), the same on every device: drawn on the CPU."""
+    """Standard normal numbers (`numpy.random.Generator.standard_normal`), the same on every device: drawn on the CPU.
+
+    NumPy's ziggurat method rejects some words of the stream and so cannot be computed side by side.
+    """
     return _draw(xp, "standard_normal", shape, dtype, generator, device)
 
 

@@ -33,7 +33,7 @@ def memory_of(argument: Any) -> Any:
     """An argument of a launch as cuda_cpu takes it: addresses of page-locked memory are those of words of 64 bits."""
     if isinstance(argument, ndarray):
         return here(argument)._hidden
-    if isinstance(argument, np.uintp) and argument:
+    if isinstance(argument, np.uintp) and int(argument) in cuda.pinned:
         memory = cuda.pinned[int(argument)]()
         assert memory is not None, "the memory was freed"
         return memory.view(np.int64)
