@@ -231,7 +231,9 @@ _WITH_DROPOUT = _ACTIVATIONS | {GELU: "gelu", SiLU: "silu", SELU: "selu", Mish: 
 
 def _name_in_run(module: Any) -> str | None:
     """What `linear_layers` calls an activation, if it takes it."""
-    return "gelu_tanh" if type(module) is GELU and module.approximate == "tanh" else _ACTIVATIONS.get(type(module))
+    return (
+        "gelu_tanh" if type(module) is GELU and getattr(module, "approximate", "") == "tanh" else _ACTIVATIONS.get(type(module))
+    )
 
 
 class _Run:
