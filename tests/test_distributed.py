@@ -371,7 +371,7 @@ def mpi() -> None:
 @pytest.mark.usefixtures("mpi")
 def test_the_digits_example_gives_the_losses_of_one_process(tmp_path: Path) -> None:
     script = ROOT / "examples" / "digits_mlp.py"
-    arguments = ["--epochs", "5", "--optimizer", "sgd", "--out"]
+    arguments = ["--epochs", "5", "--out"]
     histories = []
     for name, extra in (("two", ["--distributed"]), ("one", [])):
         done = job(len(extra) + 1, script, *arguments, tmp_path / name, *extra)
@@ -379,7 +379,7 @@ def test_the_digits_example_gives_the_losses_of_one_process(tmp_path: Path) -> N
         assert done.stdout.count("test accuracy") == 1  # rank 0 alone prints
         histories.append(json.loads(gg.load_metadata(tmp_path / name / "digits_mlp.safetensors")["history"]))
     for name, values in histories[0].items():
-        np.testing.assert_allclose(values, histories[1][name], rtol=2e-5, err_msg=name)
+        np.testing.assert_allclose(values, histories[1][name], rtol=1e-12, err_msg=name)
 
 
 @pytest.mark.usefixtures("mpi")
@@ -406,7 +406,7 @@ world.barrier()
 print("right")
 """,
     )
-    assert done.stdout.split() == ["right"] * 3, done.stderr
+    assert done.stdout.count("right") == 3, done.stderr  # MPICH may put two ranks' words on one line
     assert done.returncode == 0, done.stderr
 
 
@@ -439,13 +439,66 @@ print("done")
 """
     start = time.monotonic()
     done = job(2, program, timeout=60)
-    assert done.returncode != 0
+    # MPICH ends the job when a rank leaves without a word, and may then give that rank's status, 0, as the job's.
+    assert done.returncode != 0 or (ending == "without a word" and not done.stdout)
     assert time.monotonic() - start < 30
     assert re.search(words, done.stderr), done.stderr
     assert done.stdout.count("done") <= (ending == "fewer batches")
 
 
+JOB = """
+import json, os, signal, sys
+import numpy as np
+import gpugrad as gg
+from gpugrad import distributed, nn, optim
+from gpugrad.data import DataLoader, TensorDataset
+
+folder, die_at = sys.argv[1], int(sys.argv[2])
+world = distributed.init()
+gg.manual_seed(world.rank)  # every rank draws masks of its own
+rng = np.random.default_rng(0)
+dataset = TensorDataset(rng.normal(size=(40, 6)), rng.normal(size=(40, 1)))
+model = nn.Sequential(nn.Linear(6, 16), nn.Tanh(), nn.Dropout(0.2), nn.Linear(16, 1)).to(dtype="float64")
+optimizer = optim.Adam(model.parameters(), lr=0.01)
+loader = DataLoader(dataset, 10, shuffle=True, seed=1, sampler=distributed.DistributedSampler(world))
+world.broadcast(model)
+checkpoints, parts = gg.Checkpoints(folder), {"model": model, "optimizer": optimizer, "loader": loader}
+found = world.restore(checkpoints, **parts)
+step = found.step if found else 0
+while step < 14:
+    for x, y in loader:
+        optimizer.zero_grad()
+        loss = gg.mse_loss(model(x), y)
+        loss.backward()
+        world.average_gradients(model.parameters(), weight=len(x), bucket_bytes=200)
+        optimizer.step()
+        step += 1
+        if step == die_at and world.rank == world.size - 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if step % 3 == 0:
+            world.save(checkpoints, step, **parts)
+        if step == 14:
+            break
+if world.rank == 0:
+    print(json.dumps({name: value.numpy().tolist() for name, value in model.state_dict().items()}))
+"""
+
+
+@pytest.mark.usefixtures("mpi")
+def test_a_job_that_was_killed_goes_on_with_the_numbers_of_one_that_was_not(tmp_path: Path) -> None:
+    """Gradients in buckets of a few numbers, checkpoints of rank 0, and a rank that is killed in the third epoch."""
+    program = tmp_path / "job.py"
+    program.write_text(JOB)
+    unbroken = job(2, program, tmp_path / "unbroken", "0")
+    assert unbroken.returncode == 0, unbroken.stderr
+    assert job(2, program, tmp_path / "killed", "11").returncode != 0
+    assert sorted(os.listdir(tmp_path / "killed"))[-1] == "step-000000009.safetensors"
+    resumed = job(2, program, tmp_path / "killed", "0")
+    assert resumed.returncode == 0, resumed.stderr
+    assert json.loads(resumed.stdout) == json.loads(unbroken.stdout)
+
+
 @pytest.mark.usefixtures("mpi")
 def test_ranks_may_end_at_different_times() -> None:
-    done = job(2, "import time; from gpugrad import distributed; w = distributed.init(); w.barrier(); time.sleep(4 * w.rank)")
+    done = job(2, "import time; from gpugrad import distributed; w = distributed.init(); w.barrier(); time.sleep(2 * w.rank)")
     assert done.returncode == 0, done.stderr

