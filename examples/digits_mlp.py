@@ -9,7 +9,7 @@ checkpoint.
     python examples/digits_mlp.py --resume out/digits_mlp.safetensors --epochs 80
     mpiexec -n 2 python examples/digits_mlp.py --distributed
 
-On the CPU it computes in float64: the losses of any number of processes are then the same to 12 digits and more, over a whole run.
+On the CPU it computes in float64: the losses of any number of processes are then the same to 12 digits, over a whole run.
 """
 
 from __future__ import annotations

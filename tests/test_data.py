@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-import threading
-import time
 from pathlib import Path
 from typing import Any
 
@@ -354,67 +352,6 @@ def test_a_state_after_a_break_is_in_the_epoch_that_was_broken_off() -> None:
     resumed.load_state_dict(loader.state_dict())
     resumed.batch_size = 3  # a state counts samples, so the size of a batch may change
     assert [n for batch in labels_of(resumed) for n in batch] == [n for batch in whole[1:] for n in batch]
-
-
-# --- workers
-
-
-class Slow(Squares):
-    """Earlier samples take longer, so that threads finish in another order than they start."""
-
-    def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
-        time.sleep(0.002 * max(0, 6 - index))
-        self.seen = {*getattr(self, "seen", ()), threading.current_thread().name}
-        return super().__getitem__(index)
-
-
-def test_workers_keep_the_order() -> None:
-    dataset = Slow(24)
-    loader = DataLoader(dataset, 2, workers=3, prefetch=2)
-    assert labels_of(loader) == labels_of(DataLoader(Squares(24), 2))
-    assert len(dataset.seen) == 3
-    assert "MainThread" not in dataset.seen
-    assert not any(thread.name.startswith("DataLoader") for thread in threading.enumerate())
-
-
-def test_workers_are_only_so_far_ahead_and_stop_with_the_loop() -> None:
-    started: list[int] = []
-
-    class Noted(Squares):
-        def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
-            started.append(index)
-            return super().__getitem__(index)
-
-    for batch in DataLoader(Noted(100), 1, workers=2, prefetch=3):
-        if batch[1].item() == 4:
-            break
-    assert max(started) <= 2 + 2 * 3
-    assert not any(thread.name.startswith("DataLoader") for thread in threading.enumerate())
-
-
-def test_a_workers_error_comes_in_its_turn() -> None:
-    class Broken(Squares):
-        def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
-            if index == 5:
-                raise DataError("images/5.png: truncated")
-            return super().__getitem__(index)
-
-    batches = iter(DataLoader(Broken(9), 2, workers=2))
-    assert [next(batches)[1].numpy().tolist() for _ in range(2)] == [[0, 1], [4, 9]]
-    with pytest.raises(DataError, match=r"images/5\.png: truncated"):
-        next(batches)
-
-
-def test_workers_have_the_modes_of_the_loop() -> None:
-    weight = gg.tensor([2.0], requires_grad=True)
-
-    class Scaled(Squares):
-        def __getitem__(self, index: int) -> tuple[Any, int]:
-            return weight * index, index
-
-    with gg.no_grad():
-        samples = next(iter(DataLoader(Scaled(2), 2, collate_fn=list, workers=1)))
-    assert not samples[0][0].requires_grad
 
 
 def test_batches_are_moved_and_shared(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextvars
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -17,6 +15,7 @@ from ..ops.random import default_generator
 from ..tensor import Tensor, asarray
 from .dataset import Dataset, Subset, TensorDataset, checked_seed, generator
 from .prefetch import on_their_way
+from .workers import by_processes, by_threads
 
 __all__ = ["DataLoader", "Sampler", "collate"]
 
@@ -37,9 +36,15 @@ class DataLoader:
     """Batches of a data set, to be iterated once per epoch (`torch.utils.data.DataLoader`).
 
     With `workers`, threads make batches ahead of time; they come in the same order, and are the same, as without. Threads
-    are enough where reading files, decompressing and copying take the time, which they do outside Python's lock. A data
-    set that draws random numbers should draw them from generators made from a seed, the epoch and the sample's number:
-    threads that share one generator take turns at it in an order of their own.
+    are enough where reading files, decompressing and copying take the time, which they do outside Python's lock. Where
+    Python itself does, ``processes=True`` makes the workers processes. They are started for each epoch, with a copy of the
+    data set (some tenths of a second), and batches are copied back: a script must have its work under
+    ``if __name__ == "__main__":``, and data set and `collate_fn` must be such as `pickle` takes.
+
+    A data set that draws random numbers should draw them from generators made from a seed, the epoch and the sample's number:
+    threads that share one generator take turns at it in an order of their own. In processes the generators of `gpugrad`,
+    `random` and `numpy.random` are started anew for each batch, from `seed` and the epoch: draws from them are the same for any
+    number of processes.
 
     Parameters
     ----------
@@ -58,7 +63,7 @@ class DataLoader:
     collate_fn : callable, optional
         Makes a batch from a list of samples, and is returned as it is; `collate` if not given.
     workers : int
-        Threads that make batches; 0 makes each when it is asked for.
+        Threads, or processes, that make batches; 0 makes each when it is asked for.
     prefetch : int
         Batches that each worker is ahead.
     device : str, optional
@@ -67,6 +72,8 @@ class DataLoader:
         ``TensorDataset(...).to("cuda")``: then batches are cut out there.
     sampler : Sampler, optional
         Picks the part of each batch that this process is to have; `batch_size` is that of all processes together.
+    processes : bool
+        Whether the workers are processes.
 
     Attributes
     ----------
@@ -76,7 +83,8 @@ class DataLoader:
     Raises
     ------
     DataError
-        If an argument is not as described above.
+        If an argument is not as described above; in the loop, if a worker process dies. An error of the data set is raised in
+        the loop, at the batch that it concerns, with the sample's number as a note.
 
     Examples
     --------
@@ -103,6 +111,7 @@ class DataLoader:
         prefetch: int = 2,
         device: str | None = None,
         sampler: Sampler | None = None,
+        processes: bool = False,
     ) -> None:
         if not isinstance(dataset, Dataset):
             raise DataError(
@@ -112,7 +121,7 @@ class DataLoader:
         for name, number, least in (("batch_size", batch_size, 1), ("workers", workers, 0), ("prefetch", prefetch, 1)):
             if isinstance(number, bool) or not isinstance(number, int | np.integer) or number < least:
                 raise DataError(f"DataLoader: {name} is {number!r}, expected an integer of at least {least}")
-        for name, flag in (("shuffle", shuffle), ("drop_last", drop_last)):
+        for name, flag in (("shuffle", shuffle), ("drop_last", drop_last), ("processes", processes)):
             if not isinstance(flag, bool | np.bool_):
                 raise DataError(f"DataLoader: {name} is {flag!r}, expected True or False")
         if collate_fn is not None and not callable(collate_fn):
@@ -123,7 +132,9 @@ class DataLoader:
         self.drop_last = bool(drop_last)
         self.seed = int(default_generator().integers(2**63)) if seed is None else checked_seed(seed)
         self.collate_fn = collate_fn
-        self.workers, self.prefetch = int(workers), int(prefetch)
+        if processes and not workers:
+            raise DataError("DataLoader: processes=True with workers=0; say how many, such as workers=2")
+        self.workers, self.prefetch, self.processes = int(workers), int(prefetch), bool(processes)
         self.device = None if device is None else resolve_device(device)
         self.sampler = sampler
         self.epoch = 0
@@ -149,7 +160,7 @@ class DataLoader:
         self.epoch, self._resume = self.epoch + 1, 0
         end = count - count % self.batch_size if self.drop_last else count
         parts = [order[start : min(start + self.batch_size, end)] for start in range(epoch.samples, end, self.batch_size)]
-        batches = self._ahead(parts) if self.workers else map(self._batch, parts)
+        batches = self._batches(parts, epoch.number)
         batches = batches if self.device is None else on_their_way(batches, self.device)
         for part, batch in zip(parts, batches, strict=True):
             epoch.samples += len(part)
@@ -222,32 +233,41 @@ class DataLoader:
         self.seed, self.epoch = int(state["seed"]), int(state["epoch"])
         self._resume, self._latest = samples, None
 
-    def _ahead(self, parts: list[NDArray[np.intp]]) -> Iterator[Any]:
-        """Batches made by threads, in order. What one raises is raised in its turn."""
-        from concurrent.futures import Future, ThreadPoolExecutor  # most programs make none
+    def _batches(self, parts: list[NDArray[np.intp]], epoch: int) -> Iterator[Any]:
+        shares = parts if self.sampler is None else map(self.sampler, parts)
+        make = _Batches(self.dataset, self.collate_fn)
+        ahead = self.workers * self.prefetch
+        if not self.workers:
+            return map(make, shares)
+        if not self.processes:
+            return by_threads(make, shares, self.workers, ahead)
+        shares = list(shares)
+        seeds = (int(generator(self.seed, epoch, int(share[0])).integers(2**32)) for share in shares)
+        return by_processes(make, shares, seeds, self.workers, ahead)
 
-        pool = ThreadPoolExecutor(self.workers, "DataLoader")
-        pending: deque[Future[Any]] = deque()
-        try:
-            for part in parts:
-                # Modes such as no_grad are a context's: a thread gets those that the loop has now.
-                pending.append(pool.submit(contextvars.copy_context().run, self._batch, part))
-                if len(pending) > self.workers * self.prefetch:
-                    yield pending.popleft().result()
-            while pending:
-                yield pending.popleft().result()
-        finally:  # also when the loop is broken off: nothing reads the data set after that
-            pool.shutdown(cancel_futures=True)
 
-    def _batch(self, numbers: NDArray[np.intp]) -> Any:
-        numbers = numbers if self.sampler is None else self.sampler(numbers)
+@dataclass
+class _Batches:
+    """How a batch is made from the numbers of its samples."""
+
+    dataset: Dataset[Any]
+    collate_fn: Callable[[list[Any]], Any] | None
+
+    def __call__(self, numbers: NDArray[np.intp]) -> Any:
         if self.collate_fn is None:
             dataset, index = _through_subsets(self.dataset, numbers)
             # A subclass with an indexing of its own, such as one that augments, must have it called.
             if isinstance(dataset, TensorDataset) and type(dataset).__getitem__ is TensorDataset.__getitem__:
                 return dataset.gather(index)
-        samples = [self.dataset[int(number)] for number in numbers]
+        samples = [self.sample(int(number)) for number in numbers]
         return collate(samples) if self.collate_fn is None else self.collate_fn(samples)
+
+    def sample(self, number: int) -> Any:
+        try:
+            return self.dataset[number]
+        except Exception as error:
+            error.add_note(f"raised by the data set for sample {number}")
+            raise
 
 
 @dataclass
