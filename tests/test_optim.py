@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 from typing import Any
 
@@ -193,6 +194,7 @@ def test_a_state_of_other_shapes_is_refused_whole() -> None:
         (lambda w: optim.Adam([w], betas=(0.9, 1.0)), r"betas must be in \[0, 1\)"),
         (lambda w: optim.RMSprop([w], alpha=2), r"alpha must be in \[0, 1\], got 2"),
         (lambda w: optim.Adagrad([w], lr_decay=-1), "lr_decay must be 0 or more"),
+        (lambda w: optim.Adam([w], differentiable=True), "Adam: differentiable=True is not there"),
         (
             lambda w: optim.NAdam([w]).add_param_group({"params": gg.ones(1), "momentum_decay": -1}),
             "momentum_decay must be 0 or more",
@@ -322,3 +324,16 @@ def test_a_state_of_pytorch_is_taken_over(name: str, options: dict[str, Any]) ->
     go(t, theirs, torch)
     go(w, ours, gg)
     np.testing.assert_allclose(w.numpy(), t.detach().numpy(), rtol=1e-8)
+
+
+@pytest.mark.parametrize("name", sorted({name for name, _ in CASES}))
+def test_every_argument_of_pytorch_is_taken(name: str) -> None:
+    torch = pytest.importorskip("torch")
+    parameters = inspect.signature(getattr(torch.optim, name)).parameters.values()
+    defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
+    ours = getattr(optim, name)([gg.ones(2, requires_grad=True)], **defaults).param_groups[0]
+    plain = getattr(optim, name)([gg.ones(2, requires_grad=True)]).param_groups[0]
+    for option in plain.keys() - {"params", "decoupled_weight_decay"}:
+        assert plain[option] == ours[option] == defaults[option], option
+    with pytest.raises(TypeError, match=f"{name} takes no argument 'momentums'"):
+        getattr(optim, name)([gg.ones(2, requires_grad=True)], momentums=0.9)

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from ..creation import empty, full
-from ..errors import ShapeError
+from ..errors import ShapeError, describe
 from ..ops import linalg
 from ..ops.axes import axis_of
 from ..ops.embedding import embedding
@@ -65,7 +65,10 @@ class Linear(Module):
 
 
 class Identity(Module):
-    """Its input."""
+    """Its input, in the place of any other module, whose arguments it takes (`torch.nn.Identity`)."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        pass
 
     def forward(self, x: Any) -> Any:
         """Return x."""
@@ -75,13 +78,13 @@ class Identity(Module):
 class Flatten(Module):
     """Axes as one, all but the first if not told otherwise (`torch.nn.Flatten`)."""
 
-    def __init__(self, start_axis: int = 1, end_axis: int = -1) -> None:
-        self.start_axis, self.end_axis = start_axis, end_axis
+    def __init__(self, start_dim: int = 1, end_dim: int = -1) -> None:
+        self.start_dim, self.end_dim = start_dim, end_dim
 
     def forward(self, x: Any) -> Tensor:
         """(N, ...) to (N, features)."""
         x = asarray(x)
-        start, end = axis_of(self.start_axis, x.ndim), axis_of(self.end_axis, x.ndim)
+        start, end = axis_of(self.start_dim, x.ndim), axis_of(self.end_dim, x.ndim)
         return x.reshape(*x.shape[:start], math.prod(x.shape[start : end + 1]), *x.shape[end + 1 :])
 
 
@@ -167,6 +170,23 @@ class Embedding(Module):
         if self.padding_idx is not None:
             with no_grad():
                 self.weight[self.padding_idx] = 0.0
+
+    @classmethod
+    def from_pretrained(cls, embeddings: Any, freeze: bool = True, padding_idx: int | None = None) -> Embedding:
+        """One with a copy of these rows, not to be trained if not told otherwise.
+
+        >>> from gpugrad import nn
+        >>> nn.Embedding.from_pretrained([[1.0, 2.0], [3.0, 4.0]])([1])
+        tensor([[3., 4.]])
+        """
+        rows = asarray(embeddings)
+        if rows.ndim != 2:
+            raise ShapeError(f"Embedding.from_pretrained: expected rows, of 2 axes, got {describe(rows)}")
+        table = cls(rows.shape[0], rows.shape[1], padding_idx, rows.device, rows.dtype)
+        with no_grad():
+            table.weight[...] = rows
+        table.weight.requires_grad = not freeze
+        return table
 
     def forward(self, ids: Any) -> Tensor:
         """Rows with the numbers `ids`."""

@@ -2,6 +2,7 @@
 
 A class names its function and is made from the signature of that: the arrays that must be given are what `forward` takes,
 all that is left is set when the module is made. A weight is a `Buffer`; ``training`` is the module's own mode.
+PyTorch's names for options are understood too: ``dim`` and ``keepdim``, and ``inplace``, which is of no effect on values.
 """
 
 from __future__ import annotations
@@ -11,8 +12,12 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 from ..errors import PACKAGE
+from ..op import ArrayLike
+from ..ops.elementwise import multiply
 from . import functional as F
 from .module import Buffer, Module
+
+SPELLINGS = {"dim": "axis", "keepdim": "keepdims"}
 
 
 class OfFunction(Module):
@@ -44,6 +49,7 @@ class OfFunction(Module):
         cls.forward.__doc__ = f"Call `{function.__name__}`."
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
+        kwargs = {SPELLINGS.get(name, name): value for name, value in kwargs.items() if name != "inplace"}
         try:
             bound = self.__signature__.bind(*args, **kwargs)
         except TypeError as error:
@@ -85,8 +91,12 @@ class Mish(OfFunction, function=F.mish):
     """``x * tanh(softplus(x))``."""
 
 
-class Softplus(OfFunction, function=F.softplus):
-    """``log(1 + exp(x))``."""
+def _softplus(x: ArrayLike, beta: float = 1.0, threshold: float = 20.0) -> Any:
+    return F.softplus(x) if beta == 1 else F.softplus(multiply(x, beta)) / beta
+
+
+class Softplus(OfFunction, function=_softplus):
+    """``log(1 + exp(beta * x)) / beta``; `threshold`, where PyTorch goes over to `x`, is not needed."""
 
 
 class Softsign(OfFunction, function=F.softsign):

@@ -27,7 +27,11 @@ def _gradients(name: str, parameters: Tensor | Iterable[Tensor]) -> list[Tensor]
 
 @no_grad()
 def clip_grad_norm_(
-    parameters: Tensor | Iterable[Tensor], max_norm: float, norm_type: float = 2.0, error_if_nonfinite: bool = False
+    parameters: Tensor | Iterable[Tensor],
+    max_norm: float,
+    norm_type: float = 2.0,
+    error_if_nonfinite: bool = False,
+    foreach: bool | None = None,
 ) -> Tensor:
     """Scale all gradients down together so that their joint norm is at most `max_norm`.
 
@@ -39,6 +43,8 @@ def clip_grad_norm_(
         2 is the Euclidean norm, ``inf`` the largest magnitude.
     error_if_nonfinite : bool
         Raise `GradientError` where the norm is nan or infinite, instead of spreading that.
+    foreach : bool, optional
+        PyTorch's, of no effect.
 
     Returns
     -------
@@ -66,7 +72,7 @@ def clip_grad_norm_(
 
 
 @no_grad()
-def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -> None:
+def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float, foreach: bool | None = None) -> None:
     """Bring every element of the gradients into ``[-clip_value, clip_value]``.
 
     >>> import gpugrad as gg

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Unpack
 
 from .. import backend
-from .optimizers import Optimizer
+from .optimizers import Implementation, Optimizer
 
 __all__ = ["Adadelta", "Adagrad", "Adamax", "NAdam", "RAdam", "RMSprop"]
 
@@ -47,9 +47,10 @@ class RMSprop(Optimizer):
         centered: bool = False,
         *,
         maximize: bool = False,
+        **implementation: Unpack[Implementation],
     ) -> None:
         options = {"lr": lr, "alpha": alpha, "eps": eps, "weight_decay": weight_decay, "momentum": momentum}
-        super().__init__(params, options | {"centered": centered, "maximize": maximize})
+        super().__init__(params, options | {"centered": centered, "maximize": maximize}, **implementation)
 
     def _rule(self, group: dict[str, Any]) -> str:
         return "rmsprop_" + "centered_" * bool(group["centered"]) + "momentum_" * bool(group["momentum"])
@@ -91,9 +92,10 @@ class Adagrad(Optimizer):
         eps: float = 1e-10,
         *,
         maximize: bool = False,
+        **implementation: Unpack[Implementation],
     ) -> None:
         options = {"lr": lr, "lr_decay": lr_decay, "eps": eps, "weight_decay": weight_decay, "maximize": maximize}
-        super().__init__(params, options | {"initial_accumulator_value": initial_accumulator_value})
+        super().__init__(params, options | {"initial_accumulator_value": initial_accumulator_value}, **implementation)
 
     def _initial(self, group: dict[str, Any], name: str, array: Any) -> Any:
         start = group["initial_accumulator_value"]
@@ -132,8 +134,11 @@ class Adadelta(Optimizer):
         weight_decay: float = 0.0,
         *,
         maximize: bool = False,
+        **implementation: Unpack[Implementation],
     ) -> None:
-        super().__init__(params, {"lr": lr, "rho": rho, "eps": eps, "weight_decay": weight_decay, "maximize": maximize})
+        super().__init__(
+            params, {"lr": lr, "rho": rho, "eps": eps, "weight_decay": weight_decay, "maximize": maximize}, **implementation
+        )
 
 
 class Adamax(Optimizer):
@@ -170,9 +175,10 @@ class Adamax(Optimizer):
         weight_decay: float = 0.0,
         *,
         maximize: bool = False,
+        **implementation: Unpack[Implementation],
     ) -> None:
         options = {"lr": lr, "betas": tuple(betas), "eps": eps, "weight_decay": weight_decay, "maximize": maximize}
-        super().__init__(params, options)
+        super().__init__(params, options, **implementation)
 
 
 class NAdam(Optimizer):
@@ -213,9 +219,12 @@ class NAdam(Optimizer):
         decoupled_weight_decay: bool = False,
         *,
         maximize: bool = False,
+        **implementation: Unpack[Implementation],
     ) -> None:
         options = {"lr": lr, "betas": tuple(betas), "eps": eps, "weight_decay": weight_decay, "momentum_decay": momentum_decay}
-        super().__init__(params, options | {"decoupled_weight_decay": decoupled_weight_decay, "maximize": maximize})
+        super().__init__(
+            params, options | {"decoupled_weight_decay": decoupled_weight_decay, "maximize": maximize}, **implementation
+        )
 
 
 class RAdam(Optimizer):
@@ -254,6 +263,9 @@ class RAdam(Optimizer):
         decoupled_weight_decay: bool = False,
         *,
         maximize: bool = False,
+        **implementation: Unpack[Implementation],
     ) -> None:
         options = {"lr": lr, "betas": tuple(betas), "eps": eps, "weight_decay": weight_decay}
-        super().__init__(params, options | {"decoupled_weight_decay": decoupled_weight_decay, "maximize": maximize})
+        super().__init__(
+            params, options | {"decoupled_weight_decay": decoupled_weight_decay, "maximize": maximize}, **implementation
+        )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypedDict, Unpack
 
 import numpy
 
@@ -14,7 +14,17 @@ from ..op import apply_update, registry
 from ..tape import enable_grad
 from ..tensor import Tensor, asarray, tensor, wrap
 
-__all__ = ["SGD", "Adam", "AdamW", "Optimizer"]
+__all__ = ["SGD", "Adam", "AdamW", "Implementation", "Optimizer"]
+
+
+class Implementation(TypedDict, total=False):
+    """How PyTorch is to compute a step: accepted, so that its scripts run, and of no effect, since a step is one op here."""
+
+    foreach: bool | None
+    fused: bool | None
+    capturable: bool
+    differentiable: bool
+    """False only: a step that is to be differentiated is a function of the parameters, written with ops."""
 
 
 class Optimizer:
@@ -40,7 +50,14 @@ class Optimizer:
     counters: ClassVar[Mapping[str, float]] = {"step": 0.0}
     """Numbers kept for each parameter, and where they start; one array for all that have done the same steps."""
 
-    def __init__(self, params: Iterable[Any], defaults: dict[str, Any]) -> None:
+    def __init__(self, params: Iterable[Any], defaults: dict[str, Any], **implementation: Unpack[Implementation]) -> None:
+        if unknown := implementation.keys() - Implementation.__annotations__.keys():
+            raise TypeError(f"{type(self).__name__} takes no argument {', '.join(map(repr, sorted(unknown)))}")
+        if implementation.get("differentiable"):
+            raise ValueError(
+                f"{type(self).__name__}: differentiable=True is not there, a step is off the tape; write the update with "
+                "ops, as a function of the parameters, and differentiate that"
+            )
         self.defaults = defaults
         self.param_groups: list[dict[str, Any]] = []
         self._state: dict[int, dict[str, Any]] = {}  # by id of a parameter that param_groups keeps alive
@@ -263,11 +280,12 @@ class SGD(Optimizer):
         nesterov: bool = False,
         *,
         maximize: bool = False,
+        **implementation: Unpack[Implementation],
     ) -> None:
         if nesterov and (momentum <= 0 or dampening != 0):
             raise ValueError("SGD: nesterov=True needs momentum > 0 and dampening = 0")
         options = {"lr": lr, "momentum": momentum, "dampening": dampening, "weight_decay": weight_decay}
-        super().__init__(params, options | {"nesterov": nesterov, "maximize": maximize})
+        super().__init__(params, options | {"nesterov": nesterov, "maximize": maximize}, **implementation)
 
     def _rule(self, group: dict[str, Any]) -> str:
         return "sgd_momentum_" if group["momentum"] else "sgd_"
@@ -315,9 +333,12 @@ class Adam(Optimizer):
         *,
         maximize: bool = False,
         decoupled_weight_decay: bool = False,
+        **implementation: Unpack[Implementation],
     ) -> None:
         options = {"lr": lr, "betas": tuple(betas), "eps": eps, "weight_decay": weight_decay, "amsgrad": amsgrad}
-        super().__init__(params, options | {"decoupled_weight_decay": decoupled_weight_decay, "maximize": maximize})
+        super().__init__(
+            params, options | {"decoupled_weight_decay": decoupled_weight_decay, "maximize": maximize}, **implementation
+        )
 
     def _rule(self, group: dict[str, Any]) -> str:
         return "amsgrad_" if group["amsgrad"] else "adam_"
@@ -352,5 +373,8 @@ class AdamW(Adam):
         amsgrad: bool = False,
         *,
         maximize: bool = False,
+        **implementation: Unpack[Implementation],
     ) -> None:
-        super().__init__(params, lr, betas, eps, weight_decay, amsgrad, maximize=maximize, decoupled_weight_decay=True)
+        super().__init__(
+            params, lr, betas, eps, weight_decay, amsgrad, maximize=maximize, decoupled_weight_decay=True, **implementation
+        )
