@@ -3,7 +3,8 @@
 After the lectures 'Neural networks, part I' (the perceptron, XOR) and 'Neural networks and backpropagation' (one template per
 class; data that no line separates): Rosenblatt's perceptron, logistic regression, multiclass SVM and softmax, each trained on
 the 8x8 digits of scikit-learn, with the learned templates as images; then the same four on XOR and on a disc in a ring, where
-they stay near chance, and a two-layer net does not.
+they stay near chance. There softmax does well on features phi(x) that a person chose, and a two-layer net on features that it
+learns.
 
     python examples/linear_classifiers.py
 """
@@ -48,6 +49,12 @@ def disc(seed: int, count: int = 1000) -> tuple[Any, ...]:
     radius, angle = np.where(y == 1, 0.0, 0.6) + 0.4 * rng.random(2 * count), rng.uniform(0, 2 * np.pi, 2 * count)
     x = np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1).astype(np.float32)
     return x[:count], y[:count], x[count:], y[count:]
+
+
+def phi(x: Any) -> Any:
+    """Basis functions of the plane, in which lines are circles and hyperbolas too."""
+    a, b = x[:, 0], x[:, 1]
+    return gg.stack([a, b, a * a + b * b, a * b], axis=1)
 
 
 def perceptron(x: gg.Tensor, y: gg.Tensor, classes: int, epochs: int) -> tuple[gg.Tensor, gg.Tensor]:
@@ -116,6 +123,9 @@ def train_all(data: tuple[Any, ...], args: argparse.Namespace) -> dict[str, Resu
     models: dict[str, Callable[[Any], gg.Tensor]] = {
         name: partial(F.linear, weight=w, bias=b) for name, (w, b) in weights.items()
     }
+    if x.shape[1] == 2:
+        w, b = linear(F.cross_entropy, phi(x), y, classes, args.steps)
+        models["softmax on φ(x)"] = lambda points: F.linear(phi(points), w, b)
     models["two-layer net"] = two_layers(x, y, classes, args.steps)
     results: dict[str, Result] = {}
     for name, model in models.items():
@@ -159,15 +169,18 @@ def draw_failures(sets: dict[str, tuple[tuple[Any, ...], dict[str, Result]]], de
 
     side = np.linspace(-1.1, 1.1, 200, dtype=np.float32)
     plane = np.stack(np.meshgrid(side, side), axis=-1).reshape(-1, 2)
-    figure, grid = pyplot.subplots(len(sets), 5, figsize=(14, 6.2), layout="constrained")
+    figure, grid = pyplot.subplots(len(sets), 6, figsize=(15, 5.6), layout="constrained")
     for line, (title, ((_, _, x, y), results)) in zip(grid, sets.items()):
         for axes, (name, (model, accuracy, _)) in zip(line, results.items()):
             regions = classify(model, plane, device).reshape(200, 200)
             axes.contourf(side, side, regions, [-0.5, 0.5, 1.5], colors=["#c6dbef", "#fdd0a2"])
             axes.scatter(*x[:300].T, c=np.where(y[:300] == 1, "C1", "C0"), s=6)
-            axes.set(xticks=[], yticks=[], aspect="equal", title=f"{name}: {accuracy:.0%}")
+            axes.set(xticks=[], yticks=[], aspect="equal")
+            axes.set_title(f"{name}: {accuracy:.0%}", fontsize=10)
         line[0].set_ylabel(title)
-    figure.suptitle("Where no line will do: test accuracy (chance is 50%)")
+    figure.suptitle(
+        "Where no line will do, but features φ(x) = (x₁, x₂, x₁² + x₂², x₁x₂) or learned ones: test accuracy (chance is 50%)"
+    )
     figure.savefig(path, dpi=120)
     pyplot.close(figure)
 
@@ -185,8 +198,9 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float]]:
     sets = {"digits": digits(args.seed), "XOR": xor(args.seed), "disc in a ring": disc(args.seed)}
     results = {title: train_all(data, args) for title, data in sets.items()}
     print(f"{'test accuracy':22}" + "".join(f"{title:>16}" for title in sets))
-    for name in results["digits"]:
-        print(f"{name:22}" + "".join(f"{of[name].accuracy:16.1%}" for of in results.values()))
+    for name in results["XOR"]:
+        cells = [f"{of[name].accuracy:16.1%}" if name in of else f"{'-':>16}" for of in results.values()]
+        print(f"{name:22}" + "".join(cells))
     args.out.mkdir(parents=True, exist_ok=True)
     draw_templates(results["digits"], args.out / "linear_classifiers_templates.png")
     planar = {title: (sets[title], results[title]) for title in ("XOR", "disc in a ring")}

@@ -108,6 +108,7 @@ def test_linear_classifiers_read_digits_but_fail_where_a_two_layer_net_does_not(
         for name in linear:
             assert 0.4 < accuracies[data][name] < 0.6, (data, name)
         assert accuracies[data]["two-layer net"] > 0.97, data
+        assert accuracies[data]["softmax on φ(x)"] > 0.97, data
     check_pictures(tmp_path, "linear_classifiers_templates", "linear_classifiers_failures")
 
 

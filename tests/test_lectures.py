@@ -292,6 +292,86 @@ def test_matrix_example_of_the_discussion() -> None:
     close(W1.grad, X_.T @ (2 * y_hat.data @ W2.data.T * (z1.data > 0)))
 
 
+def test_flat_backprop_of_the_svm() -> None:
+    """Lecture 'Neural networks and backpropagation', flat backprop of assignment 1: the SVM and its regularisation."""
+    rng = np.random.default_rng(3)
+    x, y, w = rng.standard_normal((7, 5)), rng.integers(0, 4, 7), rng.standard_normal((5, 4))
+    rows, lam = np.arange(7), 0.1
+    scores = x @ w
+    margins = np.maximum(0, scores - scores[rows, y][:, None] + 1)
+    margins[rows, y] = 0
+    loss = margins.sum() / 7 + lam * (w * w).sum()
+    dmargins = (margins > 0) / 7
+    dscores = dmargins.copy()
+    dscores[rows, y] = -dmargins.sum(axis=1)
+    dw = x.T @ dscores + 2 * lam * w
+
+    weights = leaf(w)
+    staged = gg.asarray(x) @ weights
+    apart = gg.maximum(0, staged - staged[rows, y].reshape(-1, 1) + 1)
+    ((apart.sum() - 7) / 7 + lam * (weights**2).sum()).backward()  # the right classes have a margin of 1 each
+    close(weights.grad, dw, rtol=1e-11)
+    weights.grad = None
+    total = gg.nn.functional.multiclass_svm_loss(gg.asarray(x) @ weights, y) + lam * (weights**2).sum()
+    total.backward()
+    assert total.item() == pytest.approx(loss, rel=1e-12)
+    close(weights.grad, dw, rtol=1e-11)
+
+
+def test_flat_backprop_of_a_two_layer_net_with_softmax() -> None:
+    """Lecture 'Neural networks and backpropagation', flat backprop, the two-layer net: each of the slide's gradients."""
+    rng = np.random.default_rng(4)
+    x, y = rng.standard_normal((6, 5)), rng.integers(0, 3, 6)
+    w1, b1, w2, b2 = (rng.standard_normal(shape) for shape in ((5, 8), 8, (8, 3), 3))
+    h1 = np.maximum(0, x @ w1 + b1)
+    scores = h1 @ w2 + b2
+    p = np.exp(scores - scores.max(axis=1, keepdims=True))
+    p /= p.sum(axis=1, keepdims=True)
+    dscores = (p - np.eye(3)[y]) / 6
+    dh1, dw2, db2 = dscores @ w2.T, h1.T @ dscores, dscores.sum(axis=0)
+    dw1, db1 = x.T @ (dh1 * (h1 > 0)), (dh1 * (h1 > 0)).sum(axis=0)
+
+    leaves = [leaf(value) for value in (w1, b1, w2, b2)]
+    hidden = gg.relu(x @ leaves[0] + leaves[1])
+    loss = gg.nn.functional.cross_entropy(hidden @ leaves[2] + leaves[3], y)
+    loss.backward()
+    assert loss.item() == pytest.approx(-np.log(p[np.arange(6), y]).mean(), rel=1e-12)
+    for tensor, expected in zip(leaves, (dw1, db1, dw2, db2), strict=True):
+        close(tensor.grad, expected, rtol=1e-10)
+
+
+def test_three_layers_and_a_neuron() -> None:
+    """Lecture 'Neural networks and backpropagation': the forward pass of a 3-layer net, and the class Neuron, on Tensors."""
+
+    class Neuron:
+        def __init__(self, weights: gg.Tensor, bias: gg.Tensor) -> None:
+            self.weights, self.bias = weights, bias
+
+        def neuron_tick(self, inputs: Any) -> Any:
+            cell_body_sum = np.sum(inputs * self.weights) + self.bias
+            return 1.0 / (1.0 + np.exp(-cell_body_sum))  # the slide's math.exp takes a float, from which no gradient comes
+
+    rng = np.random.default_rng(5)
+    W1, W2, W3, b1, b2, b3 = map(leaf, (*map(rng.standard_normal, ((4, 3), (4, 4), (1, 4), (4, 1), (4, 1), (1, 1))),))
+    f = lambda x: 1.0 / (1.0 + np.exp(-x))  # noqa: E731 - the slide's
+    x = rng.standard_normal((3, 1))
+    h1 = f(np.dot(W1, x) + b1)
+    h2 = f(np.dot(W2, h1) + b2)
+    out = np.dot(W3, h2) + b3
+    out.sum().backward()
+    close(W3.grad, h2.data.T)
+    d2 = W3.data.T * h2.data * (1 - h2.data)
+    close(W2.grad, d2 @ h1.data.T, rtol=1e-11)
+    close(W1.grad, (W2.data.T @ d2 * h1.data * (1 - h1.data)) @ x.T, rtol=1e-11)
+
+    weights, bias = leaf([2.0, -3.0]), leaf(-3.0)
+    rate = Neuron(weights, bias).neuron_tick(np.array([-1.0, -2.0]))
+    rate.backward()
+    s = 1 / (1 + math.exp(-1.0))
+    close(weights.grad, s * (1 - s) * np.array([-1.0, -2.0]))
+    close(bias.grad, s * (1 - s))
+
+
 def by_hand(x: np.ndarray, y: np.ndarray, w1: np.ndarray, w2: np.ndarray, steps: int) -> list[float]:
     """The slide's loop; changes the weights in place and returns the losses."""
     losses = []
