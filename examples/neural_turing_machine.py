@@ -168,7 +168,7 @@ def main(argv: list[str] | None = None) -> dict[int, float]:
     """Train, evaluate and draw; returns the share of wrong bits in new sequences by their length."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cpu", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
-    parser.add_argument("--steps", type=int, default=2000, help="steps of gradient descent (%(default)s)")
+    parser.add_argument("--steps", type=int, default=1000, help="steps of gradient descent (%(default)s)")
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--lr", type=float, default=1e-2, help="learning rate of Adam at the start (%(default)s)")
     parser.add_argument("--bits", type=int, default=6, help="bits of a row (%(default)s)")
