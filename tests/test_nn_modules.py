@@ -153,3 +153,16 @@ def test_a_table_of_rows_that_are_given() -> None:
     assert nn.Embedding.from_pretrained(gg.asarray(rows), freeze=False).weight.requires_grad
     with pytest.raises(gg.ShapeError, match=r"expected rows, of 2 axes, got float64\[3\]"):
         nn.Embedding.from_pretrained(rows[0])
+
+
+@pytest.mark.parametrize(
+    ("name", "sizes", "shape"),
+    [("BatchNorm2d", (3,), (5, 3, 2, 2)), ("GroupNorm", (2, 4), (3, 4, 2)), ("InstanceNorm1d", (3,), (5, 3, 4))],
+)
+def test_norms_may_scale_without_a_shift(name: str, sizes: tuple[int, ...], shape: tuple[int, ...]) -> None:
+    layer, other = (getattr(nn, name)(*sizes, affine=True, bias=bias).to(dtype="float64") for bias in (False, True))
+    assert list(layer.state_dict()) == [key for key in other.state_dict() if key != "bias"]
+    with gg.no_grad():
+        layer.weight[...] = other.weight[...] = np.arange(1.0, 1 + len(layer.weight))
+    x = real(*shape)
+    np.testing.assert_array_equal(layer(x).detach().numpy(), other(x).detach().numpy())

@@ -101,12 +101,14 @@ class GroupNorm(Module):
         affine: bool = True,
         device: str | None = None,
         dtype: Any = None,
+        *,
+        bias: bool = True,
     ) -> None:
         if num_groups < 1 or num_channels % num_groups:
             raise ShapeError(f"GroupNorm: {num_channels} channels cannot be cut into {num_groups} groups")
         self.num_groups, self.num_channels, self.eps = num_groups, num_channels, eps
         self.weight = Parameter(ones((num_channels,), dtype, device)) if affine else None
-        self.bias = Parameter(zeros((num_channels,), dtype, device)) if affine else None
+        self.bias = Parameter(zeros((num_channels,), dtype, device)) if affine and bias else None
 
     def forward(self, x: Any) -> Tensor:
         """Normalise x of shape (N, C, ...)."""
@@ -132,12 +134,14 @@ class _RunningNorm(Module):
         track_running_stats: bool | None = None,
         device: str | None = None,
         dtype: Any = None,
+        *,
+        bias: bool = True,
     ) -> None:
         affine = self.tracks if affine is None else affine
         track = self.tracks if track_running_stats is None else track_running_stats
         self.num_features, self.eps, self.momentum = num_features, eps, momentum
         self.weight = Parameter(ones((num_features,), dtype, device)) if affine else None
-        self.bias = Parameter(zeros((num_features,), dtype, device)) if affine else None
+        self.bias = Parameter(zeros((num_features,), dtype, device)) if affine and bias else None
         self.running_mean = Buffer(zeros((num_features,), dtype, device)) if track else None
         self.running_var = Buffer(ones((num_features,), dtype, device)) if track else None
         self.num_batches_tracked = Buffer(zeros((), numpy.int64, device)) if track else None
