@@ -352,7 +352,7 @@ SETTINGS = {  # Open MPI's: as root, and with more ranks than cores
 }
 
 
-def job(ranks: int, *arguments: str | Path, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+def job(ranks: int, *arguments: str | Path, timeout: float = 120) -> subprocess.CompletedProcess[str]:
     """Run a program, given as text, or as a path with arguments, on several ranks."""
     mpiexec = _mpiexec()
     assert mpiexec is not None
@@ -371,7 +371,7 @@ def mpi() -> None:
 @pytest.mark.usefixtures("mpi")
 def test_the_digits_example_gives_the_losses_of_one_process(tmp_path: Path) -> None:
     script = ROOT / "examples" / "digits_mlp.py"
-    arguments = ["--epochs", "5", "--out"]
+    arguments = ["--epochs", "3", "--batch-size", "96", "--out"]
     histories = []
     for name, extra in (("two", ["--distributed"]), ("one", [])):
         done = job(len(extra) + 1, script, *arguments, tmp_path / name, *extra)
