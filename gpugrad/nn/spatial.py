@@ -137,7 +137,7 @@ class Conv2d(_Forward):
 
     Attributes
     ----------
-    weight : Parameter of shape (out_channels, in_channels / groups, *kernel_size)
+    weight : Parameter of shape (out_channels, in_channels / groups, kh, kw)
     bias : Parameter of shape (out_channels,), or None
         Both start uniform in ``±1/sqrt(fan_in)``, with the elements of one feature's weight as fan-in.
 
@@ -222,7 +222,7 @@ class ConvTranspose2d(_Transposed):
 
     Attributes
     ----------
-    weight : Parameter of shape (in_channels, out_channels / groups, *kernel_size)
+    weight : Parameter of shape (in_channels, out_channels / groups, kh, kw)
     bias : Parameter of shape (out_channels,), or None
 
     Examples

@@ -1,0 +1,49 @@
+"""How Sphinx builds these pages: `python -m sphinx -W docs build/docs`, where ``-W`` makes every warning an error."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE), str(HERE.parent)]
+
+import reference  # noqa: E402
+
+import gpugrad  # noqa: E402
+
+project = "gpugrad"
+version = release = gpugrad.__version__
+html_title = f"gpugrad {version}"
+html_theme = "furo"
+html_show_copyright = False
+html_show_sourcelink = False
+pygments_style, pygments_dark_style = "friendly", "monokai"
+
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+exclude_patterns = ["pictures"]
+myst_heading_anchors = 3  # [text](page.md#heading), as on GitHub
+myst_enable_extensions = ["html_image"]
+suppress_warnings = ["myst.strikethrough"]
+
+default_role = "py:obj"  # `name` in a docstring is code, and a link where it names something here
+add_module_names = False
+autodoc_typehints = "none"  # docstrings say what is not obvious
+autodoc_member_order = "bysource"
+autodoc_default_options = {"members": True, "show-inheritance": True}
+napoleon_google_docstring = False
+napoleon_use_rtype = False
+
+
+def setup(app: Any) -> None:
+    """Write the pages of the reference before any page is read."""
+    app.connect("builder-inited", lambda app: reference.write(HERE / "api"))
+    app.connect("autodoc-process-docstring", _examples_are_a_section, priority=100)  # before napoleon reads it
+
+
+def _examples_are_a_section(app: Any, what: str, name: str, value: Any, options: Any, lines: list[str]) -> None:
+    """A short docstring has its example at its end without a heading; below "Parameters" it would be taken for one."""
+    first = next((i for i, line in enumerate(lines) if line.startswith(">>>")), None)
+    if first and "Examples" not in lines and "Parameters" in lines[:first]:
+        lines[first:first] = ["Examples", "--------"]
