@@ -8,11 +8,13 @@
 Comments in a page that a reader does not see say what a page or its next block needs:
 
 - ``<!-- suite: stand-in for CuPy -->``: the page runs where CuPy is the stand-in, so that ``device="cuda"`` works.
-- ``<!-- suite: kernel compilers -->``: the page is skipped where kernels can be neither compiled nor run.
+- ``<!-- suite: kernel compilers -->``: the same, and kernels run on the CPU; skipped where they cannot be compiled.
 - ``<!-- suite: not run, REASON -->``: the next block is not run.
 """
 
 from __future__ import annotations
+
+import __future__
 
 import contextlib
 import doctest
@@ -107,7 +109,8 @@ def run_page(path: Path, namespace: dict[str, Any] | None = None) -> dict[str, A
 
 def run_piece(piece: Piece, name: str, namespace: dict[str, Any]) -> None:
     """Run a program or a prompt, and compare what it prints or raises."""
-    code = compile("\n" * (piece.line - 1) + piece.source, name, piece.mode, dont_inherit=True)
+    flags = __future__.annotations.compiler_flag if namespace.get("annotations") is __future__.annotations else 0
+    code = compile("\n" * (piece.line - 1) + piece.source, name, piece.mode, flags, dont_inherit=True)
     printed, hook = io.StringIO(), sys.displayhook
     raised, where = None, f"{name}:{piece.line}"
     try:

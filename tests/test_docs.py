@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from unittest.mock import patch
 
 import cuda_cpu
 import cupy_standin
@@ -25,6 +26,7 @@ import pytest
 from pages import ROOT, blocks, notes, run_page
 
 import gpugrad as gg
+from gpugrad.cuda import compiler, wiring
 from gpugrad.op import registry
 
 DOCS = ROOT / "docs"
@@ -44,11 +46,12 @@ each_page = pytest.mark.parametrize("path", [ROOT / "README.md", *PAGES], ids=na
 
 @pytest.fixture
 def _as_it_was() -> Iterator[None]:
-    """Ops that a page declares are gone after it, and the default dtype is what it was."""
-    ops, dtype = dict(registry), gg.default_dtype()
-    yield
-    registry.clear()
-    registry.update(ops)
+    """Ops and kernels that a page declares are gone after it, and the default dtype is what it was."""
+    dtype = gg.default_dtype()
+    with contextlib.ExitStack() as stack:
+        for table in (registry, compiler.KERNELS, wiring.FORWARDS, wiring.RULES):
+            stack.enter_context(patch.dict(table))
+        yield
     gg.set_default_dtype(dtype)
 
 
@@ -60,7 +63,9 @@ def test_code_runs_and_prints_what_it_says(path: Path, tmp_path: Path, monkeypat
     compilers = "kernel compilers" in asked
     if compilers and cuda_cpu.missing() is not None:
         pytest.skip(str(cuda_cpu.missing()))
-    with cupy_standin.installed(devices=2) if "stand-in for CuPy" in asked else contextlib.nullcontext():
+    with contextlib.ExitStack() as stack:
+        if compilers or "stand-in for CuPy" in asked:
+            stack.enter_context(cupy_standin.installed(devices=2, kernels=compilers))
         run_page(path)
 
 
