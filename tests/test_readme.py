@@ -7,19 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pages import ROOT, run_page
 
 import gpugrad as gg
 
-README = (Path(__file__).parent.parent / "README.md").read_text()
+README = (ROOT / "README.md").read_text()
 
 
 def test_every_python_block_runs_and_the_first_one_learns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    blocks = [block for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if not block.startswith("@elementwise")]
-    assert len(blocks) >= 3
-    names: dict[str, object] = {}
-    for block in blocks:
-        exec(block, names)
+    names = run_page(ROOT / "README.md")
     assert list(gg.Checkpoints(tmp_path / "run").steps()) == [5, 10]
     loss = names["loss"]
     assert isinstance(loss, gg.Tensor)
