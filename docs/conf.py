@@ -31,19 +31,26 @@ default_role = "py:obj"  # `name` in a docstring is code, and a link where it na
 add_module_names = False
 autodoc_typehints = "none"  # docstrings say what is not obvious
 autodoc_member_order = "bysource"
-autodoc_default_options = {"members": True, "show-inheritance": True}
+autodoc_default_options = {"members": True, "exclude-members": "rule, state_names"}
 napoleon_google_docstring = False
+napoleon_use_param = False  # "lr, rho : float" stays one entry
 napoleon_use_rtype = False
 
 
 def setup(app: Any) -> None:
     """Write the pages of the reference before any page is read."""
     app.connect("builder-inited", lambda app: reference.write(HERE / "api"))
-    app.connect("autodoc-process-docstring", _examples_are_a_section, priority=100)  # before napoleon reads it
+    app.connect("autodoc-process-docstring", _before_napoleon, priority=100)
 
 
-def _examples_are_a_section(app: Any, what: str, name: str, value: Any, options: Any, lines: list[str]) -> None:
-    """A short docstring has its example at its end without a heading; below "Parameters" it would be taken for one."""
+def _before_napoleon(app: Any, what: str, name: str, value: Any, options: Any, lines: list[str]) -> None:
+    """Make the sections that napoleon sees those that are meant.
+
+    A short docstring has its example at its end without a heading; below "Parameters" it would be taken for one. What stands
+    before a colon in the first line about a property would be taken for its type.
+    """
+    if what in ("property", "attribute"):
+        lines.insert(0, "")
     first = next((i for i, line in enumerate(lines) if line.startswith(">>>")), None)
     if first and "Examples" not in lines and "Parameters" in lines[:first]:
         lines[first:first] = ["Examples", "--------"]

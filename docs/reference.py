@@ -17,55 +17,72 @@ from typing import Any, NamedTuple
 
 
 class Group(NamedTuple):
-    """A page: its file, title and first sentence; the namespace it lists, and of that the names from some modules."""
+    """A page: its file, title and first sentence; which modules' names it lists, of which namespace.
+
+    Without a sentence, the page begins with what the namespace says of itself; without modules, it lists all names.
+    """
 
     file: str
     title: str
-    about: str
+    about: str = ""
+    modules: str = ""
     namespace: str = "gpugrad"
-    modules: tuple[str, ...] = ()
 
 
 GROUPS = [
-    Group("tensors", "Tensors and creation", "The array on the tape, and what makes one.", "gpugrad", ("tensor", "creation", "ops.random")),
-    Group("dtypes", "Dtypes", "Names of dtypes and questions about them.", "gpugrad", ("dtypes",)),
+    Group("tensors", "Tensors and creation", "The array on the tape, and what makes one.", "tensor creation ops.random"),
+    Group("dtypes", "Dtypes", "Names of dtypes and questions about them.", "dtypes"),
     Group(
         "derivatives",
         "Derivatives",
         "Functions of functions, gates of your own, and what is recorded.",
-        "gpugrad",
-        ("transforms", "derivatives", "function", "checkpoint", "tape"),
+        "transforms derivatives function checkpoint tape",
     ),
-    Group("devices", "Devices and precision", "Which devices there are, and in what products are computed.", "gpugrad", ("backend", "amp")),
-    Group("seeing", "Seeing the tape", "Pictures, the first nan, time and memory.", "gpugrad", ("draw", "drawing", "watch", "watchers")),
-    Group("saving", "Saving and progress", "Files of tensors, checkpoints, progress bars.", "gpugrad", ("serialization", "checkpoints", "progress")),
-    Group("errors", "Errors", "Every exception that is raised on purpose.", "gpugrad", ("errors",)),
-    Group("elementwise", "Elementwise functions", "One result for each element.", "gpugrad", ("ops.elementwise", "ops.floating", "ops.aliases")),
-    Group("activations", "Activation functions", "Also in `gpugrad.nn.functional`, with more.", "gpugrad", ("ops.activation",)),
-    Group("comparison", "Comparisons and bits", "Results without a gradient.", "gpugrad", ("ops.comparison", "ops.integers")),
-    Group("complex", "Complex numbers and special functions", "Parts of complex numbers, gamma and error functions.", "gpugrad", ("ops.complex_numbers", "ops.gamma", "ops.special")),
-    Group("reductions", "Sums, scans and statistics", "Along an axis, along several, or over all.", "gpugrad", ("ops.reduction", "ops.scan", "ops.statistics")),
-    Group("products", "Products", "Of matrices, vectors and tensors; more in `gpugrad.linalg`.", "gpugrad", ("ops.linalg", "ops.products")),
-    Group("shapes", "Shapes", "The same elements in another arrangement.", "gpugrad", ("ops.shape", "ops.manipulation")),
-    Group("indexing", "Indexing, sorting and sets", "Elements by their place or their order.", "gpugrad", ("ops.indexing", "ops.gather", "ops.sorting", "ops.sets")),
-    Group("losses", "Losses", "Also in `gpugrad.nn.functional`, with more.", "gpugrad", ("ops.loss", "ops.likelihood")),
-    Group("others", "More of NumPy", "Polynomials, pieces and the rest of NumPy's names.", "gpugrad", ("ops.standard", "ops.polynomials")),
-    Group("random", "random", "NumPy's names on a seed of ours.", "gpugrad.random"),
-    Group("linalg", "linalg", "", "gpugrad.linalg"),
-    Group("fft", "fft", "", "gpugrad.fft"),
-    Group("special", "special", "", "gpugrad.special"),
-    Group("nn", "nn", "", "gpugrad.nn"),
-    Group("functional", "nn.functional", "", "gpugrad.nn.functional"),
-    Group("init", "nn.init", "", "gpugrad.nn.init"),
-    Group("nn_utils", "nn.utils", "", "gpugrad.nn.utils"),
-    Group("optim", "optim", "", "gpugrad.optim"),
-    Group("schedules", "optim.lr_scheduler", "", "gpugrad.optim.lr_scheduler"),
-    Group("data", "data", "", "gpugrad.data"),
-    Group("metrics", "metrics", "", "gpugrad.metrics"),
-    Group("distributed", "distributed", "", "gpugrad.distributed"),
-    Group("testing", "testing", "", "gpugrad.testing"),
-    Group("op", "op", "What ops are declared with: see [How to add an op](../add_op.md).", "gpugrad.op"),
-]  # fmt: skip
+    Group("devices", "Devices and precision", "Which devices there are, and in what products are computed.", "backend amp"),
+    Group("seeing", "Seeing the tape", "Pictures, the first nan, time and memory.", "draw drawing watch watchers"),
+    Group("saving", "Saving and progress", "Files of tensors, checkpoints, progress bars.", "serialization checkpoints progress"),
+    Group("errors", "Errors", "Every exception that is raised on purpose; see [the error guide](../errors.md).", "errors"),
+    Group("elementwise", "Elementwise functions", "One result for each element.", "ops.elementwise ops.floating ops.aliases"),
+    Group("activations", "Activation functions", "More are in [nn.functional](functional.md).", "ops.activation"),
+    Group("comparison", "Comparisons and bits", "Results without a gradient.", "ops.comparison ops.integers"),
+    Group(
+        "complex",
+        "Complex numbers and special functions",
+        "Parts of complex numbers, gamma and error functions; more are in [special](special.md).",
+        "ops.complex_numbers ops.gamma ops.special",
+    ),
+    Group(
+        "reductions",
+        "Sums, scans and statistics",
+        "Along an axis, along several, or over all.",
+        "ops.reduction ops.scan ops.statistics",
+    ),
+    Group("products", "Products", "Of matrices, vectors and tensors; more in [linalg](linalg.md).", "ops.linalg ops.products"),
+    Group("shapes", "Shapes", "The same elements in another arrangement.", "ops.shape ops.manipulation"),
+    Group(
+        "indexing",
+        "Indexing, sorting and sets",
+        "Elements by their place or their order.",
+        "ops.indexing ops.gather ops.sorting ops.sets",
+    ),
+    Group("losses", "Losses", "More are in [nn.functional](functional.md).", "ops.loss ops.likelihood"),
+    Group("others", "More of NumPy", "Polynomials, pieces and the rest of NumPy's names.", "ops.standard ops.polynomials"),
+    Group("random", "random", "Random numbers, the same for a seed on every device.", "ops.random", "gpugrad.random"),
+    Group("linalg", "linalg", namespace="gpugrad.linalg"),
+    Group("fft", "fft", namespace="gpugrad.fft"),
+    Group("special", "special", namespace="gpugrad.special"),
+    Group("nn", "nn", namespace="gpugrad.nn"),
+    Group("functional", "nn.functional", namespace="gpugrad.nn.functional"),
+    Group("init", "nn.init", namespace="gpugrad.nn.init"),
+    Group("nn_utils", "nn.utils", namespace="gpugrad.nn.utils"),
+    Group("optim", "optim", namespace="gpugrad.optim"),
+    Group("schedules", "optim.lr_scheduler", namespace="gpugrad.optim.lr_scheduler"),
+    Group("data", "data", namespace="gpugrad.data"),
+    Group("metrics", "metrics", namespace="gpugrad.metrics"),
+    Group("distributed", "distributed", namespace="gpugrad.distributed"),
+    Group("testing", "testing", namespace="gpugrad.testing"),
+    Group("op", "op", "What ops are declared with: see [How to add an op](../add_op.md).", namespace="gpugrad.op"),
+]
 
 
 def public(namespace: ModuleType) -> dict[str, Any]:
@@ -96,7 +113,7 @@ def members(group: Group) -> dict[str, Any]:
     if group.namespace != "gpugrad":
         above = pkgutil.resolve_name(group.namespace.rpartition(".")[0])
         everything = {name: value for name, value in everything.items() if not is_shown_above(value, name, above)}
-    prefixes = tuple(f"gpugrad.{module}" for module in group.modules)
+    prefixes = tuple(f"gpugrad.{module}" for module in group.modules.split())
     if not prefixes:
         return everything
     return {name: value for name, value in everything.items() if any(f"{home(value)}.".startswith(f"{p}.") for p in prefixes)}
@@ -105,7 +122,8 @@ def members(group: Group) -> dict[str, Any]:
 def without_a_place() -> list[str]:
     """Public names of `gpugrad` that no page lists."""
     listed = {name for group in GROUPS if group.namespace == "gpugrad" for name in members(group)}
-    return sorted(f"{name}, of {home(value)}" for name, value in public(importlib.import_module("gpugrad")).items() if name not in listed)
+    everything = public(importlib.import_module("gpugrad"))
+    return sorted(f"{name}, of {home(value)}" for name, value in everything.items() if name not in listed)
 
 
 def page(group: Group) -> str:
@@ -121,8 +139,11 @@ def lines(group: Group) -> Iterator[str]:
     else:
         yield f"```{{eval-rst}}\n.. automodule:: {group.namespace}\n   :no-members:\n```\n"
     for name, value in members(group).items():
-        kind = "exception" if inspect.isclass(value) and issubclass(value, Exception) else "class" if inspect.isclass(value) else "function"
-        yield f"```{{eval-rst}}\n.. auto{kind}:: {group.namespace}.{name}\n```\n"
+        kind = "function"
+        if inspect.isclass(value):
+            kind = "exception" if issubclass(value, Exception) else "class"
+        inherited = "\n   :inherited-members:" if name == "Tensor" else ""
+        yield f"```{{eval-rst}}\n.. auto{kind}:: {group.namespace}.{name}{inherited}\n```\n"
 
 
 def write(folder: Path) -> None:

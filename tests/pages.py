@@ -13,7 +13,6 @@ Comments in a page that a reader does not see say what a page or its next block 
 """
 
 from __future__ import annotations
-
 import __future__
 
 import contextlib

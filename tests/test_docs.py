@@ -26,6 +26,7 @@ import pytest
 from pages import ROOT, blocks, notes, run_page
 
 import gpugrad as gg
+from gpugrad import errors
 from gpugrad.cuda import compiler, wiring
 from gpugrad.op import registry
 
@@ -116,13 +117,11 @@ def commands(text: str) -> Iterator[list[str]]:
 def help_of(program: str) -> str:
     """What a program of ours says to --help."""
     printed, given = io.StringIO(), sys.argv
+    run, target = (runpy.run_path, str(ROOT / program)) if program.endswith(".py") else (runpy.run_module, program)
     try:
         sys.argv = [program, "--help"]
-        with contextlib.redirect_stdout(printed), pytest.raises(SystemExit):
-            if program.endswith(".py"):
-                runpy.run_path(str(ROOT / program), run_name="__main__")
-            else:
-                runpy.run_module(program, run_name="__main__")
+        with contextlib.redirect_stdout(printed), contextlib.suppress(SystemExit):
+            run(target, run_name="__main__")
     finally:
         sys.argv = given
     return printed.getvalue()
@@ -174,6 +173,41 @@ def test_links_lead_somewhere(path: Path) -> None:
             assert not anchor or anchor in anchors(found.read_text(encoding="utf-8")), target
 
 
+def resolves(name: str, root: ModuleType) -> bool:
+    """Whether a dotted name leads to something, of a Tensor too where that is a property or a method."""
+    value: Any = root
+    for part in name.split("."):
+        if not hasattr(value, part):
+            return False
+        value = getattr(value, part)
+    return True
+
+
+@each_page
+def test_names_in_running_text_exist(path: Path) -> None:
+    """In code between words: of gpugrad, NumPy and PyTorch, and files of the project."""
+    text = re.sub(r"^(`{3,}).*?^\1$", "", path.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    libraries: dict[str, Any] = {"gg": gg, "gpugrad": gg, "nn": gg.nn, "optim": gg.optim, "np": numpy, "numpy": numpy}
+    with contextlib.suppress(ImportError):
+        libraries["torch"] = importlib.import_module("torch")
+    wrong = []
+    for code in re.findall(r"`([^`\n]+)`", text):
+        for library, name in re.findall(rf"(?<![\w./-])({'|'.join(libraries)})\.([\w.]*\w)", code):
+            if name != "NAME" and not name.endswith(".py") and not resolves(name, libraries[library]):
+                wrong.append(f"{library}.{name}")
+        if re.fullmatch(r"(gpugrad|tests|docs|kernels|examples|benchmarks)/[\w./*-]+", code) and "NAME" not in code:
+            wrong += [] if list(ROOT.glob(code)) else [code]
+    assert not wrong
+
+
+def test_the_error_guide_has_every_error() -> None:
+    text = (DOCS / "errors.md").read_text(encoding="utf-8")
+    for name in errors.__all__:
+        if isinstance(kind := getattr(errors, name), type) and kind is not gg.GpugradError:
+            assert f"\n## {name}\n" in text
+            assert f"| [`{name}`](#{name.lower()}) | `{kind.__mro__[2].__name__}` |" in text or kind is gg.LinearAlgebraError
+
+
 def directives(path: Path, name: str) -> Iterator[str]:
     """The texts of the blocks of a directive, with what stands behind its name as their first line."""
     text = path.read_text(encoding="utf-8")
@@ -186,7 +220,7 @@ def test_every_page_is_in_the_navigation_once() -> None:
     listed = [DOCS / "index.md"]
     for page in PAGES:
         for tree in directives(page, "toctree"):
-            entries = [line for line in tree.splitlines() if line and not line.startswith(":")]
+            entries = [line.rpartition("<")[2].rstrip(">") for line in tree.splitlines() if line and not line.startswith(":")]
             listed += [((page.parent if not e.startswith("/") else DOCS) / f"{e.lstrip('/')}.md").resolve() for e in entries]
     assert sorted(path for path in listed if path.parent != DOCS / "api") == PAGES
 
