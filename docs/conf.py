@@ -18,7 +18,7 @@ version = release = gpugrad.__version__
 html_title = f"gpugrad {version}"
 html_theme = "furo"
 html_show_copyright = False
-html_show_sourcelink = False
+html_show_sourcelink = html_copy_source = False
 pygments_style, pygments_dark_style = "friendly", "monokai"
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
