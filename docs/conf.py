@@ -49,8 +49,9 @@ def _before_napoleon(app: Any, what: str, name: str, value: Any, options: Any, l
     A short docstring has its example at its end without a heading; below "Parameters" it would be taken for one. What stands
     before a colon in the first line about a property would be taken for its type.
     """
-    if what in ("property", "attribute"):
-        lines.insert(0, "")
+    if what in ("property", "attribute") and lines and ": " in lines[0]:
+        before, behind = lines[0].split(": ", 1)
+        lines[:1] = [f"{before}:", behind]
     first = next((i for i, line in enumerate(lines) if line.startswith(">>>")), None)
     if first and "Examples" not in lines and "Parameters" in lines[:first]:
         lines[first:first] = ["Examples", "--------"]

@@ -136,14 +136,16 @@ def lines(group: Group) -> Iterator[str]:
     yield f"# {group.title}\n"
     if group.about:
         yield f"{group.about}\n"
-    else:
-        yield f"```{{eval-rst}}\n.. automodule:: {group.namespace}\n   :no-members:\n```\n"
+    yield "```{eval-rst}"
+    if not group.about:
+        yield f".. automodule:: {group.namespace}\n   :no-members:\n"
     for name, value in members(group).items():
         kind = "function"
         if inspect.isclass(value):
             kind = "exception" if issubclass(value, Exception) else "class"
-        inherited = "\n   :inherited-members:" if name == "Tensor" else ""
-        yield f"```{{eval-rst}}\n.. auto{kind}:: {group.namespace}.{name}{inherited}\n```\n"
+        inherited = "   :inherited-members:\n" if name == "Tensor" else ""
+        yield f".. auto{kind}:: {group.namespace}.{name}\n{inherited}"
+    yield "```"
 
 
 def write(folder: Path) -> None:
