@@ -14,8 +14,20 @@ from typing import Any, ClassVar
 
 from ..errors import CheckpointError
 from .optimizers import Optimizer
-from .schedule import LRScheduler as LRScheduler
-from .schedule import each
+from .schedule import LRScheduler, each
+
+__all__ = [
+    "CosineAnnealingLR",
+    "ExponentialLR",
+    "LRScheduler",
+    "LambdaLR",
+    "LinearLR",
+    "MultiStepLR",
+    "OneCycleLR",
+    "ReduceLROnPlateau",
+    "SequentialLR",
+    "StepLR",
+]
 
 
 class _Factor(LRScheduler):
