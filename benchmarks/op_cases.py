@@ -87,10 +87,26 @@ def _sigmoid_by_hand(x: ndarray[Any, Any], t: ndarray[Any, Any]) -> Any:
 case("activation", "gelu", normal(LINE), lambda m, F, x: F.gelu(x), by_hand=_gelu_by_hand)
 case("activation", "gelu, tanh", normal(LINE), lambda m, F, x: F.gelu(x, approximate="tanh"))
 case("activation", "sigmoid", normal(LINE), lambda m, F, x: m.sigmoid(x), by_hand=_sigmoid_by_hand)
-for _name in (
-    "relu leaky_relu elu selu celu silu mish softplus logsigmoid softsign tanhshrink tanh relu6 hardtanh hardswish hardsigmoid "
-    "hardshrink softshrink"
-).split():
+for _name in [
+    "relu",
+    "leaky_relu",
+    "elu",
+    "selu",
+    "celu",
+    "silu",
+    "mish",
+    "softplus",
+    "logsigmoid",
+    "softsign",
+    "tanhshrink",
+    "tanh",
+    "relu6",
+    "hardtanh",
+    "hardswish",
+    "hardsigmoid",
+    "hardshrink",
+    "softshrink",
+]:
     case("activation", _name, normal(LINE), lambda m, F, x, name=_name: getattr(F, name)(x))
 for _name in ("softmax", "log_softmax"):
     case("activation", _name, normal((256, 1000)), lambda m, F, x, name=_name: getattr(F, name)(x, -1))

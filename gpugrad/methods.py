@@ -72,8 +72,11 @@ class ArrayMethods:
         return apply(_MATMUL, (other, self))
 
     def __pow__(self, other: Any) -> Tensor:
-        if type(other) in (int, float) and other == 2:
-            return elementwise.square(self)
+        if type(other) in (int, float) and other in (2, 3, 4):
+            if other == 2:
+                return elementwise.square(self)
+            if self._array.dtype.kind == "f":
+                return elementwise.small_power(self, int(other))
         return elementwise.power(self, other)
 
     def __rpow__(self, other: Any) -> Tensor:

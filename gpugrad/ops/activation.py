@@ -11,6 +11,7 @@ from ..backend import real_only
 from ..errors import ShapeError
 from ..op import ArrayLike, as_tensor, elementwise_function, fused, primitive
 from ..op import composed as F
+from .approximation import NORMAL_TAIL, blockwise, computed_in
 from .axes import axis_of, cut
 from .samples import array, calls, distinct, unary
 
@@ -65,8 +66,14 @@ def relu(xp: Any, x: ArrayLike) -> Any:
     return xp.maximum(real_only(x), kept_zeros(xp, x))
 
 
+def _sloped(F: Any, x: Any, dtype: Any, below: Any) -> Any:
+    """1 where x is positive, elsewhere `below`, which must be finite: exact, and several times as fast as `where`."""
+    positive = F.astype(x > 0, dtype)
+    return positive + (1 - positive) * below
+
+
 def _leaky_rule(F: Any, t: Any, x: Any, negative_slope: float) -> Any:
-    return t * F.where(x > 0, F.astype(1.0, t.dtype), F.astype(negative_slope, t.dtype))
+    return t * _sloped(F, x, t.dtype, negative_slope)
 
 
 @elementwise_function(
@@ -81,17 +88,20 @@ def leaky_relu(xp: Any, x: ArrayLike, negative_slope: float = 0.01) -> Any:
     >>> gg.leaky_relu([1.0, -2.0], 0.1)
     tensor([ 1. , -0.2])
     """
-    return xp.where(xp.greater(real_only(x), 0), x, xp.multiply(x, negative_slope))
+    low = xp.multiply(real_only(x), negative_slope)
+    if negative_slope == 0:  # of infinity it is nan
+        return xp.where(xp.greater(x, 0), x, low)
+    return (xp.maximum if negative_slope <= 1 else xp.minimum)(x, low)
 
 
 def _one_or(F: Any, t: Any, x: Any, slope: Any) -> Any:
     """`t` where `x` is positive, else times a slope."""
-    return t * F.where(x > 0, F.astype(1.0, t.dtype), slope)
+    return t * _sloped(F, x, t.dtype, slope)
 
 
 def _elu_rule(F: Any, t: Any, x: Any, alpha: float) -> Any:
     """From the input: the result, plus alpha, would have lost the digits of the tail."""
-    return _one_or(F, t, x, F.exp(F.where(x > 0, 0.0, x)) * alpha)
+    return _one_or(F, t, x, F.exp(F.clip(x, -math.inf, 0.0)) * alpha)
 
 
 def _alphas() -> Any:
@@ -106,7 +116,7 @@ def elu(xp: Any, x: ArrayLike, alpha: float = 1.0) -> Any:
     >>> gg.elu([1.0, -1000.0])
     tensor([ 1., -1.])
     """
-    return xp.where(xp.greater(real_only(x), 0), x, xp.expm1(xp.minimum(x, 0)) * alpha)
+    return xp.maximum(real_only(x), 0) + xp.expm1(xp.minimum(x, 0)) * alpha
 
 
 @elementwise_function(
@@ -149,7 +159,9 @@ def silu(xp: Any, x: ArrayLike) -> Any:
     tensor([   0., 1000.])
     """
     with numpy.errstate(over="ignore", invalid="ignore"):  # -inf gives nan, as in PyTorch
-        return xp.divide(x, 1 + xp.exp(xp.negative(x)))
+        below = xp.exp(xp.negative(x))
+        below += 1
+        return xp.divide(x, below)
 
 
 _SQRT_2_OVER_PI = math.sqrt(2 / math.pi)
@@ -164,14 +176,47 @@ _FLAT = 40.0
 """Beyond this size the normal density and the tanh of GELU are flat in every dtype; the powers of `x` are held to it."""
 
 
+def _gelu_slope_rule(F: Any, t: Any, x: Any) -> Any:
+    square = F.square(F.clip(x, -_FLAT, _FLAT))
+    return t * (F.exp(-0.5 * square) * (2 - square) * (0.5 * _SQRT_2_OVER_PI))
+
+
+@elementwise_function(d=(_gelu_slope_rule,), samples=unary(-4, 4))
+@blockwise
+def gelu_slope(xp: Any, x: ArrayLike) -> Any:
+    """Derivative of `gelu`: ``Phi(x) + x * Phi'(x)``.
+
+    >>> import gpugrad as gg
+    >>> gg.ops.activation.gelu_slope([0.0, 1.0])
+    tensor([0.5   , 1.0833])
+    """
+    x, dtype = computed_in(xp, x, numpy.float32)
+    size = xp.minimum(xp.abs(x), _FLAT)
+    out = size * (0.5 * _SQRT_2_OVER_PI)
+    out -= NORMAL_TAIL(size)
+    out *= _normal_decay(xp, size)
+    side = xp.copysign(1, x)
+    out *= side
+    side += 1
+    side *= 0.5
+    out += side  # Phi(x) = 1 - Phi(-x)
+    return out.astype(dtype, copy=False)
+
+
+def _normal_decay(xp: Any, size: Any) -> Any:
+    out = size * size
+    out *= -0.5
+    with numpy.errstate(under="ignore"):
+        return xp.exp(out)
+
+
 def _gelu_rule(F: Any, t: Any, x: Any, approximate: str) -> Any:
+    if approximate == "none":
+        return t * F.gelu_slope(x)
     x = F.clip(x, -_FLAT, _FLAT)
-    if approximate == "tanh":
-        th = F.tanh((x + 0.044715 * (x * x * x)) * _SQRT_2_OVER_PI)
-        slope = (1 - th * th) * (1 + 0.134145 * (x * x)) * _SQRT_2_OVER_PI
-        return t * (0.5 * (1 + th + x * slope))
-    density = F.exp(-0.5 * (x * x)) * (0.5 * _SQRT_2_OVER_PI)
-    return t * (0.5 * F.erfc(x * -math.sqrt(0.5)) + x * density)
+    th = F.tanh((x + 0.044715 * (x * x * x)) * _SQRT_2_OVER_PI)
+    slope = (1 - th * th) * (1 + 0.134145 * (x * x)) * _SQRT_2_OVER_PI
+    return t * (0.5 * (1 + th + x * slope))
 
 
 @elementwise_function(
@@ -179,6 +224,7 @@ def _gelu_rule(F: Any, t: Any, x: Any, approximate: str) -> Any:
     d=(_gelu_rule,),
     samples=calls(lambda rng: ((array(rng, 3, 4),), {}), lambda rng: ((array(rng, 5),), {"approximate": "tanh"})),
 )
+@blockwise
 def gelu(xp: Any, x: ArrayLike, approximate: str = "none") -> Any:
     """``x * Phi(x)`` with the normal distribution function Phi; or its tanh form (`torch.nn.functional.gelu`).
 
@@ -191,10 +237,14 @@ def gelu(xp: Any, x: ArrayLike, approximate: str = "none") -> Any:
         near = xp.clip(x, -_FLAT, _FLAT)
         with numpy.errstate(invalid="ignore"):
             return 0.5 * x * (1 + xp.tanh((near + 0.044715 * (near * near * near)) * _SQRT_2_OVER_PI))
-    from .special import erfc
-
-    with numpy.errstate(invalid="ignore"):
-        return 0.5 * x * erfc.op.function(xp, x * -math.sqrt(0.5))  # type: ignore[attr-defined]
+    x, dtype = computed_in(xp, x, numpy.float32)
+    size = xp.minimum(xp.abs(x), _FLAT)
+    tail = NORMAL_TAIL(size)
+    tail *= _normal_decay(xp, size)
+    tail *= size
+    out = xp.maximum(x, 0)
+    out -= tail  # x * Phi(x) = x - x * Phi(-x)
+    return out.astype(dtype, copy=False)
 
 
 @elementwise_function(
@@ -244,7 +294,7 @@ _SELU_ALPHA, _SELU_SCALE = 1.6732632423543772848170429916717, 1.0507009873554804
 
 
 def _selu_rule(F: Any, t: Any, x: Any) -> Any:
-    return _one_or(F, t, x, F.exp(F.where(x > 0, 0.0, x)) * _SELU_ALPHA) * _SELU_SCALE
+    return _one_or(F, t, x, F.exp(F.clip(x, -math.inf, 0.0)) * _SELU_ALPHA) * _SELU_SCALE
 
 
 @elementwise_function(

@@ -127,6 +127,29 @@ def power(x: ArrayLike, y: ArrayLike) -> Any:
     """
 
 
+def _small_power_rule(F: Any, t: Any, x: Any, n: int) -> Any:
+    return t * (F.small_power(x, n - 1) * n)
+
+
+@elementwise_function(
+    d=(_small_power_rule,),
+    samples=calls(lambda rng: ((array(rng, 3, 4), 3), {}), lambda rng: ((array(rng, 5), 4), {})),
+)
+def small_power(xp: Any, x: ArrayLike, n: int) -> Any:
+    """``x ** n`` for a small n of at least 0, by products: of negative numbers the power function is thirty times as slow.
+
+    >>> import gpugrad as gg
+    >>> gg.ops.elementwise.small_power([1.0, -2.0], 3)
+    tensor([ 1., -8.])
+    """
+    if n < 2:
+        return xp.array(x) if n else xp.ones_like(x)
+    square = xp.multiply(x, x)
+    if n == 2:
+        return square
+    return xp.multiply(small_power.op.function(xp, x, n - 2), square)  # type: ignore[attr-defined]
+
+
 @elementwise(ufunc="square", cuda="{x} * {x}", d=(lambda F, t, x: t * (x + x),), samples=unary())
 def square(x: ArrayLike) -> Any:
     """``x * x``, elementwise (`numpy.square`).

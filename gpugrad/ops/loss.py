@@ -10,6 +10,7 @@ from typing import Any
 import numpy
 
 from .. import backend
+from ..backend import real_only
 from ..errors import DTypeError, ShapeError, describe, format_site, user_frame, user_site
 from ..op import ArrayLike, composed, elementwise_function, fused
 from .samples import array, calls, distinct
@@ -105,13 +106,22 @@ def huber_loss(F: Any, x: ArrayLike, target: ArrayLike, reduction: str = "mean",
     same_shape("huber_loss", x, target)
     if not delta > 0:
         raise ValueError(f"huber_loss: delta must be positive, got {delta}")
-    return reduce(F, _clipped_square(F, F.subtract(x, target), delta), reduction)
+    return reduce(F, F.clipped_square(F.subtract(x, target), delta), reduction)
 
 
-def _clipped_square(F: Any, difference: Any, edge: float) -> Any:
-    """Half the square near 0, and beyond `edge` the line that continues it."""
-    near, size = F.clip(difference, -edge, edge), F.abs(difference)
-    return F.where(size <= edge, 0.5 * near * near, edge * (size - 0.5 * edge))
+@elementwise_function(
+    d=(lambda F, t, x, edge: t * F.clip(x, -edge, edge),),
+    samples=calls(lambda rng: ((distinct(rng, 3, 4) * 3, 1.5), {}), lambda rng: ((distinct(rng, 5), 0.11), {})),
+)
+def clipped_square(xp: Any, x: ArrayLike, edge: float) -> Any:
+    """Half the square near 0, and beyond `edge` the line that continues it.
+
+    >>> import gpugrad as gg
+    >>> gg.ops.loss.clipped_square([1.0, -3.0], 2.0)
+    tensor([0.5, 4. ])
+    """
+    near = xp.clip(real_only(x), -edge, edge)
+    return near * (x - 0.5 * near)
 
 
 def smooth_l1_loss(x: ArrayLike, target: ArrayLike, reduction: str = "mean", beta: float = 1.0) -> Any:
@@ -126,7 +136,7 @@ def smooth_l1_loss(x: ArrayLike, target: ArrayLike, reduction: str = "mean", bet
     if beta == 0:
         return l1_loss(x, target, reduction)
     same_shape("smooth_l1_loss", x, target)
-    return reduce(composed, _clipped_square(composed, composed.subtract(x, target), beta) / beta, reduction)
+    return reduce(composed, composed.clipped_square(composed.subtract(x, target), beta) / beta, reduction)
 
 
 # --- classification -----------------------------------------------------------------------------------------------

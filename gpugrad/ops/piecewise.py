@@ -112,7 +112,7 @@ def hardshrink(xp: Any, x: ArrayLike, lambd: float = 0.5) -> Any:
     tensor([-2.,  0.,  1.])
     """
     _check_lambd(lambd)
-    return xp.where(xp.abs(real_only(x)) <= lambd, 0.0, x)
+    return xp.multiply(x, xp.abs(real_only(x)) > lambd)
 
 
 def threshold(x: ArrayLike, threshold: float, value: float) -> Any:
