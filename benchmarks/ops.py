@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from .op_cases import Case
 
 Row = dict[str, Any]
-LOOSE = {"float32": 2e-3, "float64": 1e-9}
-"""How far the two may differ before a case is called wrong; other tests hold them closer."""
+LOOSE = {"float32": 2e-3, "float64": 1e-7}
+"""How far the two may differ before a case is called wrong; PyTorch has some constants in float32 alone."""
 RANDOM = ("dropout",)
 
 

@@ -73,10 +73,7 @@ class ArrayMethods:
 
     def __pow__(self, other: Any) -> Tensor:
         if type(other) in (int, float) and other in (2, 3, 4):
-            if other == 2:
-                return elementwise.square(self)
-            if self._array.dtype.kind == "f":
-                return elementwise.small_power(self, int(other))
+            return elementwise.square(self) if other == 2 else elementwise.small_power(self, int(other))
         return elementwise.power(self, other)
 
     def __rpow__(self, other: Any) -> Tensor:

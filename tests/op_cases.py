@@ -253,6 +253,7 @@ REFERENCES: dict[str, Callable[..., Any]] = {
     "gelu": gelu,
     "gelu_slope": lambda x: special.ndtr(x) + x * np.exp(-0.5 * x * x) / np.sqrt(2 * np.pi),
     "small_power": np.power,
+    "top_places": lambda x, k, axis, largest: np.take(np.argsort(-x if largest else x, axis), range(k), axis),
     "clipped_square": lambda x, edge: special.huber(edge, x),
     "softmax": lambda x, axis=-1: special.softmax(x, axis=axis),
     "log_softmax": lambda x, axis=-1: special.log_softmax(x, axis=axis),

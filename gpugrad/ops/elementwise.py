@@ -142,8 +142,9 @@ def small_power(xp: Any, x: ArrayLike, n: int) -> Any:
     >>> gg.ops.elementwise.small_power([1.0, -2.0], 3)
     tensor([ 1., -8.])
     """
-    if n < 2:
-        return xp.array(x) if n else xp.ones_like(x)
+    x = xp.asarray(x)
+    if n < 2 or x.dtype.kind != "f":
+        return xp.power(x, n)
     square = xp.multiply(x, x)
     if n == 2:
         return square

@@ -9,6 +9,7 @@ import numpy
 from ..backend import made_beside, on_device_of
 from ..errors import BoundsError, DTypeError, ShapeError, describe
 from ..op import ArrayLike, as_tensor, composed, primitive
+from .indexing import add_at
 from .samples import array, calls
 
 
@@ -77,13 +78,7 @@ def sum_rows(xp: Any, ids: ArrayLike, x: ArrayLike, rows: int, padding_idx: int 
     """
     flat, values = ids.reshape(-1), x.reshape(ids.size, x.shape[-1])
     out = xp.zeros((rows, values.shape[1]), values.dtype)
-    if xp is not numpy:
-        xp.add.at(out, flat, values)
-    elif flat.size:  # runs of equal numbers: many times as fast as add.at, which goes element by element
-        order = numpy.argsort(flat, kind="stable")
-        flat = flat[order]
-        starts = numpy.flatnonzero(numpy.concatenate(([True], flat[1:] != flat[:-1])))
-        out[flat[starts]] = numpy.add.reduceat(values[order], starts, axis=0)
+    add_at(xp, out, flat, values)
     if padding_idx is not None:
         out[padding_idx] = 0
     return out

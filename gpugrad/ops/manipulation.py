@@ -276,6 +276,11 @@ def repeat(a: ArrayLike, repeats: Any, axis: int | None = None) -> Any:
     """
     x = as_tensor(a)
     x, along = (shape.reshape(x, -1), 0) if axis is None else (x, axis)
+    if isinstance(repeats, int) and repeats >= 0:  # a new axis, so that the backward is a sum over it
+        along = axis_of(along, x.ndim)
+        sizes = (*x.shape[: along + 1], repeats, *x.shape[along + 1 :])
+        spread = shape.broadcast_to(shape.expand_dims(x, along + 1), sizes)
+        return shape.reshape(spread, (*x.shape[:along], x.shape[along] * repeats, *x.shape[along + 1 :]))
     places = numpy.repeat(numpy.arange(x.shape[axis_of(along, x.ndim)]), backend.on_host(raw(repeats)))
     return indexing.getitem(x, cut(x.ndim, along, places))
 

@@ -171,11 +171,13 @@ def _exclusive(F: Any, x: Any) -> Any:
     return F.cumprod(F.concatenate([start, F.getitem(x, (Ellipsis, slice(0, -1)))], -1), -1)
 
 
-def _prod_rule(F: Any, t: Any, x: Any, axis: Axis) -> Any:
-    """Each element gets the product of all others: of those before it times that of those after it, so zeros do no harm."""
-    axes = axes_of(axis, x.ndim)
+def _prod_rule(F: Any, t: Any, x: Any, out: Any, axis: Axis) -> Any:
+    """Each element gets the product of all others: the whole one over it; where that says nothing, of those before and after."""
+    axes, kept = axes_of(axis, x.ndim), kept_shape(x.shape, axis)
     if x.size == 0 or not axes:
-        return F.broadcast_to(F.reshape(t, kept_shape(x.shape, axis)), x.shape)
+        return F.broadcast_to(F.reshape(t, kept), x.shape)
+    if x.dtype.kind == "f" and F.all((F.abs(out) >= float(numpy.finfo(x.dtype).tiny)) & F.isfinite(out)):
+        return F.reshape(t * out, kept) / x
     rest = tuple(i for i in range(x.ndim) if i not in axes)
     order = (*rest, *axes)
     moved = F.transpose(x, order)

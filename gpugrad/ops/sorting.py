@@ -14,6 +14,45 @@ from . import comparison, elementwise, floating, indexing, reduction, shape
 from .axes import Axis, axes_of, axis_of, cut, kept_shape
 from .samples import array, calls, distinct
 
+_MANY = 1 << 10
+"""From so many elements on, it pays to sort without stability and to mend the ties."""
+
+
+def _keys(xp: Any, x: Any, descending: bool) -> Any:
+    x = xp.asarray(x)
+    if not descending:
+        return x
+    return xp.invert(x) if x.dtype.kind in "biu" else xp.negative(x)  # ~n is -1 - n: it does not wrap round at the ends
+
+
+def _order(xp: Any, keys: Any, axis: int | None) -> Any:
+    """The stable order along an axis. NumPy's unstable one takes a fifth of the time: equal keys are then put in order."""
+    if xp is not numpy or keys.size < _MANY or keys.dtype.kind not in "iuf" or keys.dtype.itemsize < 4:
+        return xp.argsort(keys, axis=axis, kind="stable")
+    keys = keys.reshape(-1) if axis is None else numpy.moveaxis(keys, axis, -1)
+    order = numpy.argsort(keys, axis=-1)
+    ordered = numpy.take_along_axis(keys, order, -1)
+    tied = ordered[..., 1:] == ordered[..., :-1]
+    if keys.dtype.kind == "f":
+        tied |= numpy.isnan(ordered[..., :-1])  # nans come last, and equal each other
+    count = numpy.count_nonzero(tied)
+    if count > keys.size // 8:
+        order = numpy.argsort(keys, axis=-1, kind="stable")
+    elif count:
+        _mend_ties(order, tied)
+    return order if axis is None else numpy.moveaxis(order, -1, axis)
+
+
+def _mend_ties(order: Any, tied: Any) -> None:
+    """Put the indices of each run of equal keys in order; `tied` says which places hold the same key as the next."""
+    member, first = numpy.zeros(order.shape, bool), numpy.ones(order.shape, bool)
+    member[..., :-1] = tied
+    member[..., 1:] |= tied
+    first[..., 1:] = ~tied
+    where, flat = numpy.flatnonzero(member), order.reshape(-1)
+    found, run = flat[where], numpy.cumsum(first.reshape(-1)[where])
+    flat[where] = found[numpy.lexsort((found, run))]
+
 
 @primitive(samples=calls(lambda rng: ((distinct(rng, 3, 4),), {"axis": 0}), lambda rng: ((distinct(rng, 3, 4),), {"axis": None})))
 def argsort(
@@ -25,10 +64,35 @@ def argsort(
     >>> gg.argsort([3.0, 1.0, 2.0])
     tensor([1, 2, 0])
     """
-    keys = xp.asarray(x)
-    if descending:  # ~n is -1 - n: unlike -n, it does not wrap round at the ends of a dtype
-        keys = xp.invert(keys) if keys.dtype.kind in "biu" else xp.negative(keys)
-    return xp.argsort(keys, axis=axis, kind="stable")
+    return _order(xp, _keys(xp, x, descending), axis)
+
+
+@primitive(
+    samples=calls(lambda rng: ((distinct(rng, 3, 8), 2, 1, True), {}), lambda rng: ((distinct(rng, 8, 3), 3, 0, False), {}))
+)
+def top_places(xp: Any, x: ArrayLike, k: int, axis: int, largest: bool) -> Any:
+    """Where the `k` largest or smallest elements along an axis are, in order, the first of equals first.
+
+    >>> import gpugrad as gg
+    >>> gg.ops.sorting.top_places([3.0, 1.0, 2.0], 2, 0, True)
+    tensor([0, 2])
+    """
+    keys = _keys(xp, x, largest)
+    n, found = keys.shape[axis], None
+    if xp is numpy and keys.dtype.kind in "iuf" and 0 < k < n // 4:
+        found = _few(keys, k, axis)
+    return _order(xp, keys, axis)[cut(keys.ndim, axis, slice(0, k))] if found is None else found
+
+
+def _few(keys: Any, k: int, axis: int) -> Any:
+    """The places of the `k` smallest keys, without sorting the others; None where it is open which of equal ones are meant."""
+    places = numpy.argpartition(keys, k - 1, axis=axis)[cut(keys.ndim, axis, slice(0, k))]
+    places.sort(axis=axis)
+    chosen = numpy.take_along_axis(keys, places, axis)
+    largest = chosen.max(axis=axis, keepdims=True)
+    if numpy.count_nonzero(keys <= largest) != chosen.size:  # others equal a largest one, or there are nans
+        return None
+    return numpy.take_along_axis(places, numpy.argsort(chosen, axis=axis, kind="stable"), axis)
 
 
 @primitive(samples=calls(lambda rng: ((numpy.sort(array(rng, 5)), array(rng, 2, 3)), {"side": "right"})))
@@ -87,7 +151,7 @@ def topk(x: ArrayLike, k: int, axis: int = -1, largest: bool = True) -> TopK:
     x = as_tensor(x)
     if not 0 <= k <= x.shape[axis_of(axis, x.ndim)]:
         raise ValueError(f"topk: k must be in 0..{x.shape[axis]}, the length of axis {axis}; got {k}")
-    indices = indexing.getitem(argsort(x, axis, descending=largest), cut(x.ndim, axis, slice(0, k)))
+    indices = top_places(x, k, axis, largest)
     return TopK(indexing.take_along_axis(x, raw(indices), axis), indices)
 
 
