@@ -23,8 +23,6 @@ from ..ops.convolution import conv1d as conv1d
 from ..ops.convolution import conv2d as conv2d
 from ..ops.convolution import conv_transpose1d as conv_transpose1d
 from ..ops.convolution import conv_transpose2d as conv_transpose2d
-from ..ops.convolution import fold as fold
-from ..ops.convolution import unfold as unfold
 from ..ops.distance import cosine_similarity as cosine_similarity
 from ..ops.distance import normalize as normalize
 from ..ops.distance import pairwise_distance as pairwise_distance
@@ -88,3 +86,5 @@ from ..ops.resize import channel_shuffle as channel_shuffle
 from ..ops.resize import interpolate as interpolate
 from ..ops.resize import pixel_shuffle as pixel_shuffle
 from ..ops.resize import pixel_unshuffle as pixel_unshuffle
+from ..ops.unfold import fold as fold
+from ..ops.unfold import unfold as unfold

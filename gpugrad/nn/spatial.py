@@ -7,7 +7,7 @@ from typing import Any
 
 from ..creation import empty
 from ..errors import ShapeError
-from ..ops import convolution, manipulation, pooling, resize
+from ..ops import convolution, manipulation, pooling, resize, unfold
 from ..ops.windows import Ints, ints
 from ..tensor import Tensor
 from . import init
@@ -302,11 +302,11 @@ class LPPool2d(OfFunction, function=pooling.lp_pool2d):
     """``sum(x ** p) ** (1 / p)`` of each window of (N, C, H, W) (`torch.nn.LPPool2d`)."""
 
 
-class Unfold(OfFunction, function=convolution.unfold):
+class Unfold(OfFunction, function=unfold.unfold):
     """Windows of (N, C, H, W) as columns (`torch.nn.Unfold`)."""
 
 
-class Fold(OfFunction, function=convolution.fold):
+class Fold(OfFunction, function=unfold.fold):
     """Columns added up where they lie in (N, C, H, W) (`torch.nn.Fold`)."""
 
 

@@ -1,4 +1,4 @@
-"""Convolutions over any number of axes, as one product with the windows of the input; unfold and fold.
+"""Convolutions over any number of axes, as one product with the windows of the input.
 
 A convolution is linear in its input and in its weight. With its two transposes it makes a closed system of three ops: the
 transpose of each, by either argument, is one of the others. So every order of derivative, in both modes, is one of these.
@@ -16,10 +16,10 @@ from typing import Any
 import numpy
 
 from ..errors import op_error
-from ..op import ArrayLike, as_tensor, linear, multilinear, primitive
+from ..op import ArrayLike, as_tensor, multilinear, primitive
 from . import shape as shapes
 from .samples import Generator, array, calls
-from .windows import Ints, Padding, Sizes, add_windows, fitting, interior, ints, padded, window_view
+from .windows import Ints, Padding, Sizes, add_windows, even, fitting, interior, ints, padded, window_view
 
 _CACHED, _ON_GPU = 1 << 20, 1 << 30
 """Bytes of windows at a time."""
@@ -92,6 +92,40 @@ def _forwards(F: Any, t: Any, weight: Any, sizes: Sizes, stride: Any, padding: A
 
 def _sum_bias(F: Any, t: Any) -> Any:
     return F.sum(F.sum(F.reshape(t, (*t.shape[:2], math.prod(t.shape[2:]))), axis=2), axis=0)
+
+
+def _is_product(xp: Any, sizes: Sizes, groups: int, kernel: Sizes, stride: Sizes, padding: Padding) -> bool:
+    """Whether each image is its own windows, and large enough: then no copy is needed."""
+    return xp is numpy and groups == 1 and math.prod(sizes) >= 16 and {*kernel, *stride} == {1} and not any(map(any, padding))
+
+
+def _product(rows: Any, x: Any, bias: Any, sizes: Sizes, dtype: Any) -> Any:
+    """A matrix (features, channels) times each image, whose elements are those windows."""
+    images = x.astype(rows.dtype, copy=False).reshape(*x.shape[:2], math.prod(sizes))
+    result = numpy.matmul(rows, images).astype(dtype, copy=False)
+    if bias is not None:
+        result += bias[:, None]
+    return result.reshape(len(x), len(rows), *sizes)
+
+
+def _turned(y: Any, weight: Any, size: Sizes, padding: Padding, dilation: Sizes, groups: int) -> tuple[Any, Padding] | None:
+    """The weight and padding by which a convolution of `y` is the transposed one, of stride 1; None if it would have to crop.
+
+    To gather windows of `y` is faster than to add windows into the result, unless they are much larger.
+    """
+    if (
+        max(weight.shape[2:]) > 1 and len(weight) > 2 * groups * weight.shape[1]
+    ):
+        return None
+    margins = []
+    for n, m, k, d, (before, _) in zip(size, y.shape[2:], weight.shape[2:], dilation, padding, strict=True):
+        reach = d * (k - 1)
+        margins.append((reach - before, n - m + before))
+    if min(map(min, margins)) < 0:
+        return None
+    features, kernel = len(weight) // groups, weight.shape[2:]
+    turned = numpy.flip(weight, tuple(range(2, weight.ndim))).reshape(groups, features, *weight.shape[1:]).swapaxes(1, 2)
+    return turned.reshape(groups * weight.shape[1], features, *kernel), tuple(margins)
 
 
 # --- the three ops ------------------------------------------------------------------------------------------------
@@ -173,6 +207,8 @@ def convolution(
     out = fitting(x.shape[2:], kernel, stride, padding, dilation)
     features = len(weight) // groups
     rows = weight.astype(wide, copy=False).reshape(groups, features, math.prod(weight.shape[1:]))
+    if _is_product(xp, out, groups, kernel, stride, padding):
+        return _product(rows[0], x, bias, out, dtype)
     result = xp.empty((len(x), groups, features, math.prod(out)), dtype)
     spread = None if bias is None else bias.reshape(groups, features, 1, 1)
     room = Room(xp, wide)
@@ -184,6 +220,9 @@ def convolution(
         else:
             xp.add(made, spread, out=place)
     return result.reshape(len(x), len(weight), *out)
+
+
+_convolution_forward = convolution.op.function  # type: ignore[attr-defined]
 
 
 def _transpose_y(F: Any, t: Any, weight: Any, y_shape: Sizes, stride: Any, padding: Any, dilation: Any, groups: int) -> Any:
@@ -227,6 +266,9 @@ def convolution_transpose(
     tensor([[[ 1.,  1., -2.]]])
     """
     dtype, wide = _wide(xp, y, weight, bias)
+    turned = _turned(y, weight, size, padding, dilation, groups) if set(stride) == {1} and xp is numpy else None
+    if turned is not None:
+        return _convolution_forward(xp, y, turned[0], bias, stride, turned[1], dilation, groups)
     kernel, out, channels = weight.shape[2:], y.shape[2:], weight.shape[1] * groups
     rows = weight.astype(wide, copy=False).reshape(groups, len(weight) // groups, math.prod(weight.shape[1:])).swapaxes(1, 2)
     result = xp.zeros((len(y), channels, *size), wide)
@@ -266,6 +308,12 @@ def convolution_weight(
     """
     dtype, wide = _wide(xp, x, y)
     features, channels = y.shape[1] // groups, x.shape[1] // groups
+    if _is_product(xp, y.shape[2:], groups, kernel, stride, padding) and x.shape[2:] == y.shape[2:]:
+        left, right = (a.astype(wide, copy=False).reshape(*a.shape[:2], math.prod(a.shape[2:])) for a in (y, x))
+        total = numpy.zeros((features, channels), wide)
+        for mine, theirs in zip(left, right, strict=True):
+            total += numpy.dot(mine, theirs.T)
+        return total.astype(dtype, copy=False).reshape(features, channels, *kernel)
     total, room = xp.zeros((groups, features, channels * math.prod(kernel)), wide), Room(xp, wide)
     for part, columns in _columns(xp, x, groups, kernel, stride, padding, dilation, y.shape[2:], wide):
         rows = _matrices(y[part], groups, wide)
@@ -276,100 +324,13 @@ def convolution_weight(
     return total.astype(dtype, copy=False).reshape(y.shape[1], channels, *kernel)
 
 
-# --- unfold and fold ----------------------------------------------------------------------------------------------
-
-
-def _even(padding: Sizes) -> Padding:
-    return tuple((p, p) for p in padding)
-
-
-def _fold_back(F: Any, t: Any, x_shape: Sizes, kernel_size: Ints, dilation: Ints, padding: Ints, stride: Ints) -> Any:
-    return F.fold(t, x_shape[-2:], kernel_size, dilation, padding, stride)
-
-
-_UNFOLDED: tuple[Any, ...] = (
-    ((2, 3, 5, 4), (3, 2), {"padding": 1}),
-    ((3, 5, 4), 2, {"stride": (2, 3)}),
-    ((1, 2, 5, 6), (2, 3), {"dilation": 2, "padding": (0, 1), "stride": (2, 1)}),
-)
-
-
-@linear(
-    transpose=_fold_back,
-    samples=calls(*[lambda rng, s=s: ((array(rng, *s[0]), s[1]), s[2]) for s in _UNFOLDED]),
-)
-def unfold(xp: Any, x: ArrayLike, kernel_size: Ints, dilation: Ints = 1, padding: Ints = 0, stride: Ints = 1) -> Any:
-    """Windows of (N, C, H, W) as columns (N, C kh kw, windows) (`torch.nn.functional.unfold`); N may be left out.
-
-    >>> import gpugrad as gg
-    >>> gg.nn.functional.unfold([[[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]], 2)
-    tensor([[1., 2.],
-            [2., 3.],
-            [4., 5.],
-            [5., 6.]])
-    """
-    x = xp.asarray(x)
-    if x.ndim not in (3, 4):
-        raise ValueError(f"x must be (N, C, H, W) or (C, H, W), got {x.shape}")
-    kernel, step, dilated, margin = _window_options(kernel_size, stride, dilation, padding)
-    out = fitting(x.shape[-2:], kernel, step, margin, dilated)
-    view = window_view(xp, padded(xp, x, margin), kernel, step, dilated, out)
-    return view.reshape(*x.shape[:-3], x.shape[-3] * math.prod(kernel), math.prod(out))
-
-
-def _window_options(kernel_size: Ints, stride: Ints, dilation: Ints, padding: Ints) -> tuple[Sizes, Sizes, Sizes, Padding]:
-    return (
-        ints("kernel_size", kernel_size, 2, 1),
-        ints("stride", stride, 2, 1),
-        ints("dilation", dilation, 2, 1),
-        _even(ints("padding", padding, 2, 0)),
-    )
-
-
-@linear(
-    transpose=lambda F, t, kernel_size, dilation, padding, stride: F.unfold(t, kernel_size, dilation, padding, stride),
-    samples=calls(
-        lambda rng: ((array(rng, 2, 12, 6), (3, 4), 2), {}),
-        lambda rng: ((array(rng, 12, 9), (6, 7), (2, 3)), {"stride": (2, 3), "padding": (0, 1)}),
-        lambda rng: ((array(rng, 1, 4, 16), 6, 2), {"dilation": 2}),
-    ),
-)
-def fold(
-    xp: Any,
-    x: ArrayLike,
-    output_size: Ints,
-    kernel_size: Ints,
-    dilation: Ints = 1,
-    padding: Ints = 0,
-    stride: Ints = 1,
-) -> Any:
-    """Columns (N, C kh kw, windows) added up where they lie: the transpose of `unfold` (`torch.nn.functional.fold`).
-
-    >>> import gpugrad as gg
-    >>> gg.nn.functional.fold(gg.ones((4, 2)), (2, 3), 2)
-    tensor([[[1., 2., 1.],
-             [1., 2., 1.]]])
-    """
-    x, size = xp.asarray(x), ints("output_size", output_size, 2, 1)
-    kernel, step, dilated, margin = _window_options(kernel_size, stride, dilation, padding)
-    out = fitting(size, kernel, step, margin, dilated)
-    taps, places = math.prod(kernel), math.prod(out)
-    if x.ndim not in (2, 3) or x.shape[-2] % taps or x.shape[-1] != places:
-        raise ValueError(f"x must be (N, C x {taps}, {places}) for these options, or without N; got {x.shape}")
-    lead = (*x.shape[:-2], x.shape[-2] // taps)
-    wide = numpy.float32 if x.dtype == numpy.float16 else x.dtype
-    result = xp.zeros((math.prod(lead), *size), wide)
-    add_windows(result, x.reshape(math.prod(lead), *kernel, *out), kernel, step, margin, dilated)
-    return result.astype(x.dtype, copy=False).reshape(*lead, *size)
-
-
 # --- for users ----------------------------------------------------------------------------------------------------
 
 
 def margins_of(padding: Any, kernel: Sizes, stride: Sizes, dilation: Sizes) -> Padding:
     """Padding as pairs, from ints or a word; "same" puts the odd element behind, as PyTorch does."""
     if padding == "valid":
-        return _even((0,) * len(kernel))
+        return even((0,) * len(kernel))
     if padding == "same":
         if any(s != 1 for s in stride):
             raise ValueError("padding='same' needs stride 1")
@@ -377,7 +338,7 @@ def margins_of(padding: Any, kernel: Sizes, stride: Sizes, dilation: Sizes) -> P
         return tuple((n // 2, n - n // 2) for n in total)
     if isinstance(padding, str):
         raise ValueError(f"padding must be an int, a tuple of ints, 'same' or 'valid', got {padding!r}")
-    return _even(ints("padding", padding, len(kernel), 0))
+    return even(ints("padding", padding, len(kernel), 0))
 
 
 def _checked(axes: int, x: Any, weight: Any, bias: Any, in_axis: int, groups: Any) -> None:
@@ -499,7 +460,7 @@ def _conv_transpose(
     except ValueError as error:
         options = {"stride": stride, "padding": padding, "output_padding": output_padding, "groups": groups, "dilation": dilation}
         raise op_error(name, ("x", "weight", "bias"), (x, weight, bias), options, error) from None
-    return _batched(convolution_transpose, axes, x, weight, bias, size, steps, _even(margins), dilated, groups)
+    return _batched(convolution_transpose, axes, x, weight, bias, size, steps, even(margins), dilated, groups)
 
 
 def conv_transpose1d(
@@ -558,6 +519,4 @@ __all__ = [
     "convolution",
     "convolution_transpose",
     "convolution_weight",
-    "fold",
-    "unfold",
 ]

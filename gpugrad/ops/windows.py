@@ -39,6 +39,11 @@ def _by(sizes: Sizes) -> str:
     return " x ".join(map(str, sizes))
 
 
+def even(padding: Sizes) -> Padding:
+    """As many elements before as after, for each axis."""
+    return tuple((p, p) for p in padding)
+
+
 def window_view(xp: Any, x: Any, kernel: Sizes, stride: Sizes, dilation: Sizes, out: Sizes) -> Any:
     """Every window of an array that is padded already, as a view of shape (..., *kernel, *out)."""
     lead = x.ndim - len(kernel)
