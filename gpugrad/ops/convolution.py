@@ -113,9 +113,7 @@ def _turned(y: Any, weight: Any, size: Sizes, padding: Padding, dilation: Sizes,
 
     To gather windows of `y` is faster than to add windows into the result, unless they are much larger.
     """
-    if (
-        max(weight.shape[2:]) > 1 and len(weight) > 2 * groups * weight.shape[1]
-    ):
+    if max(weight.shape[2:]) > 1 and len(weight) > 2 * groups * weight.shape[1]:
         return None
     margins = []
     for n, m, k, d, (before, _) in zip(size, y.shape[2:], weight.shape[2:], dilation, padding, strict=True):

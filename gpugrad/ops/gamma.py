@@ -7,13 +7,24 @@ place away from zeros of the function.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy
 
 from ..op import ArrayLike, elementwise_function
 from . import elementwise as basic
-from .approximation import ERFCX, LOG_ERFC, LOG_ERFC_INVERSE, blockwise, computed_in
+from .approximation import (
+    DIGAMMA_FAR,
+    DIGAMMA_NEAR,
+    ERFCX,
+    LGAMMA_FAR,
+    LGAMMA_NEAR,
+    LOG_ERFC,
+    LOG_ERFC_INVERSE,
+    blockwise,
+    computed_in,
+)
 from .samples import array, calls, unary
 
 _BERNOULLI = (1 / 6, -1 / 30, 1 / 42, -1 / 30, 5 / 66, -691 / 2730, 7 / 6, -3617 / 510)
@@ -26,66 +37,39 @@ def _floating(xp: Any, x: Any) -> tuple[Any, Any]:
     return computed_in(xp, x, numpy.float64)
 
 
-def _stirling(xp: Any, x: Any) -> Any:
-    """``log(gamma(x))`` for large `x`."""
-    inverse, total = 1 / (x * x), xp.zeros_like(x)
-    for k in range(len(_BERNOULLI), 0, -1):
-        total = total * inverse + _BERNOULLI[k - 1] / (2 * k * (2 * k - 1))
-    return (x - 0.5) * xp.log(x) - x + 0.5 * math.log(2 * math.pi) + total / x
-
-
-_ZETA = (
-    0.6449340668482264,
-    0.2020569031595943,
-    0.08232323371113819,
-    0.03692775514336993,
-    0.01734306198444914,
-    0.008349277381922827,
-    0.00407735619794434,
-    0.0020083928260822143,
-    0.0009945751278180853,
-    0.0004941886041194645,
-    0.0002460865533080483,
-    0.00012271334757848915,
-    6.124813505870483e-05,
-    3.058823630702049e-05,
-    1.528225940865187e-05,
-    7.637197637899763e-06,
-    3.81729326499984e-06,
-    1.908212716553939e-06,
-    9.539620338727962e-07,
-    4.769329867878064e-07,
-    2.38450502727733e-07,
-    1.1921992596531106e-07,
-    5.960818905125948e-08,
-    2.980350351465228e-08,
-    1.4901554828365043e-08,
-    7.45071178983543e-09,
-    3.725334024788457e-09,
-    1.862659723513049e-09,
-)
-"""Riemann's zeta(k) - 1 for k = 2, 3, ...: the series of log-gamma at 2."""
-
-
-def _lgamma_near_two(xp: Any, z: Any) -> Any:
-    """``log(gamma(2 + z))`` for ``|z| <= 0.5``, exact in the zero at 2."""
-    total = xp.zeros_like(z)
-    for k in range(len(_ZETA) + 1, 1, -1):
-        total = ((-1) ** k * _ZETA[k - 2] / k + total) * z
-    return z * (1 - 0.5772156649015329 + total)
+def _either(xp: Any, x: Any, low: Any, below: Callable[[Any], Any], above: Callable[[Any], Any]) -> Any:
+    """One function where a condition holds and another elsewhere, each of the elements that it is for."""
+    if low.all():
+        return below(x)
+    if not low.any():
+        return above(x)
+    out = xp.empty_like(x)
+    out[low], out[~low] = below(x[low]), above(x[~low])
+    return out
 
 
 def _lgamma_positive(xp: Any, x: Any) -> Any:
-    """For ``x >= 0.5``: near 1 and 2 by the series at 2, elsewhere by Stirling's, shifted to where it is exact."""
-    product, shifted = xp.ones_like(x), x
-    for _ in range(int(_LARGE)):
-        small = shifted < _LARGE
-        product = xp.where(small, product * shifted, product)
-        shifted = xp.where(small, shifted + 1, shifted)
-    far = _stirling(xp, shifted) - xp.log(product)
-    below = x < 1.5
-    near = _lgamma_near_two(xp, xp.clip(xp.where(below, x - 1, x - 2), -0.5, 0.5)) - xp.where(below, xp.log(x), 0.0)
-    return xp.where(x < 2.5, near, far)
+    """For ``x > 0``: from 0 to 3 by a fraction that is exact in the zeros at 1 and 2, then by Stirling's formula."""
+
+    def near(x: Any) -> Any:
+        above = x - (x >= 1)  # below 1 it is lgamma(x + 1) - log(x)
+        out = LGAMMA_NEAR(above)
+        out *= above
+        out *= above - 1
+        out -= xp.log(xp.minimum(x, 1))
+        out += 0.0  # at 1 it is not -0
+        return out
+
+    def far(x: Any) -> Any:
+        out = LGAMMA_FAR(1 / (x * x))
+        out /= x
+        log = xp.log(x) - 1
+        log *= x - 0.5
+        out += log
+        out += 0.5 * math.log(2 * math.pi) - 0.5
+        return out
+
+    return _either(xp, x, x < 3, near, far)
 
 
 @elementwise_function(
@@ -94,6 +78,7 @@ def _lgamma_positive(xp: Any, x: Any) -> Any:
     samples=calls(*[lambda rng, s=s: ((array(rng, *s, low=0.2, high=6.0),), {}) for s in ((3, 4), (5,), ())],
                   lambda rng: ((numpy.array([-0.5, -1.3, -2.6]),), {})),
 )  # fmt: skip
+@blockwise
 def lgamma(xp: Any, x: ArrayLike) -> Any:
     """Logarithm of the absolute value of the gamma function (`scipy.special.gammaln`, `torch.lgamma`).
 
@@ -103,14 +88,48 @@ def lgamma(xp: Any, x: ArrayLike) -> Any:
     """
     x, dtype = _floating(xp, x)
     with numpy.errstate(all="ignore"):
-        mirrored = xp.where(x < 0.5, 1 - x, x)
-        far = mirrored > 1e16
-        out = _lgamma_positive(xp, xp.where(far, 1.0, mirrored))
-        out = xp.where(far, mirrored * (xp.log(mirrored) - 1), out)
+        negative = x < 0
+        if not negative.any():
+            return _lgamma_positive(xp, x).astype(dtype, copy=False)
+        out = _lgamma_positive(xp, xp.where(negative, 1 - x, x))
         reflected = math.log(math.pi) - xp.log(xp.abs(xp.sin(math.pi * (x - xp.rint(x))))) - out
-        out = xp.where(x < 0.5, reflected, out)
-        pole = (x <= 0) & (x == xp.floor(x))
-        return xp.where(pole | xp.isinf(x), math.inf, out).astype(dtype)
+        out = xp.where(negative, reflected, out)
+        pole = negative & (x == xp.floor(x))  # -inf is one
+        return xp.where(pole, math.inf, out).astype(dtype, copy=False)
+
+
+_ZERO = (0.46163214496836236, -1.5522348162858677e-17)
+"""The positive zero of digamma less 1, in two parts."""
+
+
+def _digamma(xp: Any, x: Any) -> Any:
+    """By a fraction that is exact in the zero, from 0 to 3, then by the asymptotic series; reflected for negative x."""
+
+    def near(x: Any) -> Any:
+        above = x - (x >= 1)  # below 1 it is digamma(x + 1) - 1 / x
+        out = DIGAMMA_NEAR(above)
+        above -= _ZERO[0]
+        above -= _ZERO[1]
+        out *= above
+        out -= (x < 1) / x
+        return out
+
+    def far(x: Any) -> Any:
+        inverse = 1 / x
+        square = inverse * inverse
+        inverse *= -0.5
+        inverse += xp.log(x)
+        square *= DIGAMMA_FAR(square)
+        inverse -= square
+        return inverse
+
+    negative = x < 0
+    if not negative.any():
+        return _either(xp, x, x < 3, near, far)
+    mirrored = xp.where(negative, 1 - x, x)
+    out = _either(xp, mirrored, mirrored < 3, near, far)
+    out -= xp.where(negative, math.pi / xp.tan(math.pi * (x - xp.rint(x))), 0.0)
+    return xp.where(negative & (x == xp.floor(x)), math.nan, out)
 
 
 def _polygamma_large(xp: Any, x: Any, n: int) -> Any:
@@ -118,8 +137,6 @@ def _polygamma_large(xp: Any, x: Any, n: int) -> Any:
     inverse, total = 1 / (x * x), xp.zeros_like(x)
     for k in range(len(_BERNOULLI), 0, -1):
         total = (total + _BERNOULLI[k - 1] * math.gamma(2 * k + n) / math.factorial(2 * k)) * inverse
-    if n == 0:
-        return xp.log(x) - 0.5 / x - total
     return (-1) ** (n - 1) * (math.factorial(n - 1) / x**n + math.factorial(n) / (2 * x ** (n + 1)) + total / x**n)
 
 
@@ -132,6 +149,7 @@ def _polygamma_large(xp: Any, x: Any, n: int) -> Any:
         lambda rng: ((numpy.array([0.7, -1.3, 20.0]), 2), {}),
     ),
 )
+@blockwise
 def polygamma(xp: Any, x: ArrayLike, n: int) -> Any:
     """Derivative number `n` of digamma at `x`; digamma itself for 0 (`scipy.special.polygamma` with its arguments swapped).
 
@@ -142,16 +160,22 @@ def polygamma(xp: Any, x: ArrayLike, n: int) -> Any:
     if isinstance(n, bool) or not isinstance(n, int) or n < 0:
         raise ValueError(f"n must be an integer of at least 0, got {n!r}")
     x, dtype = _floating(xp, x)
+    if n == 0:
+        with numpy.errstate(all="ignore"):
+            return _digamma(xp, x).astype(dtype, copy=False)
     start = _LARGE + n
     lowest = float(x.min()) if x.size and not bool(xp.isnan(x).any()) else 0.0
     if lowest < -1e4:
         raise ValueError(f"arguments below -10000 are not supported; got {lowest}")
     with numpy.errstate(all="ignore"):
-        total, shifted = xp.zeros_like(x), x
+        total, shifted = xp.zeros_like(x), xp.array(x)
         for _ in range(math.ceil(start - min(lowest, start))):
             small = shifted < start
-            total = xp.where(small, total + 1 / xp.where(small, shifted, 1.0) ** (n + 1), total)
-            shifted = xp.where(small, shifted + 1, shifted)
+            power = shifted * shifted
+            for _ in range(n - 1):
+                power *= shifted
+            total += small / power
+            shifted += small
         out = _polygamma_large(xp, shifted, n) - (-1) ** n * math.factorial(n) * total
         pole = (x < 0) & (x == xp.floor(x))  # at 0 the sum is infinite, of the right sign
         return xp.where(pole, math.nan, out).astype(dtype)
