@@ -70,3 +70,28 @@ def test_the_command_writes_a_table_and_a_file(tmp_path: Path, mode: list[str]) 
     assert "| W2 |" in done.stdout
     assert "microseconds per operation" in done.stdout
     assert "W2" in json.dumps(json.loads(out.read_text()))
+
+
+def test_the_command_for_single_ops_compares_before_it_times(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    out = tmp_path / "ops.json"
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.ops", "sum, axis 0", "x[rows]", "--rounds", "1", "--dtypes", "float64", "--out", out],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert [row["name"] for row in json.loads(out.read_text())["rows"]] == ["sum, axis 0", "x[rows]"]
+
+
+def test_a_wrong_result_of_a_single_op_is_found_out() -> None:
+    from benchmarks.ops import _difference
+
+    right = [np.ones(3), np.arange(3.0)]
+    assert _difference(right, right, 1e-9) == ""
+    assert _difference([right[0], right[1] * 1.01], right, 1e-3).startswith("gradient 0 off by")
+    assert _difference([np.full(3, np.nan), right[1]], right, 1e-3).startswith("result off by")

@@ -14,7 +14,7 @@ import numpy
 
 from ..errors import op_error
 from ..op import ArrayLike, as_tensor, primitive, several
-from . import elementwise
+from . import elementwise, reduction
 from .samples import array, calls, distinct
 from .taps import Taps, adaptive_averages, adaptive_places, at, averages, resample, window_places
 from .windows import Ints, ints
@@ -308,7 +308,8 @@ def _lengths(size: Any, sizes: tuple[int, ...]) -> tuple[int, ...]:
 def _adaptive_avg_pool(name: str, axes: int, x: Any, size: Any) -> Any:
     def run(x: Any, sizes: tuple[int, ...]) -> Any:
         for axis, (n, length) in enumerate(zip(sizes, _lengths(size, sizes), strict=True)):
-            x = resample(x, x.ndim - axes + axis, adaptive_averages(n, length))
+            along = x.ndim - axes + axis
+            x = reduction.mean(x, along, keepdims=True) if length == 1 else resample(x, along, adaptive_averages(n, length))
         return x
 
     return _pooled(name, axes, x, {"output_size": size}, run)
