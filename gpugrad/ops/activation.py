@@ -312,7 +312,7 @@ def selu(xp: Any, x: ArrayLike) -> Any:
 
 @elementwise_function(
     cuda="{x} > 0 ? {x} : {alpha} * expm1({x} / {alpha})",
-    d=(lambda F, t, x, alpha: _one_or(F, t, x, F.exp(F.where(x > 0, 0.0, x) / alpha)),),
+    d=(lambda F, t, x, alpha: _one_or(F, t, x, F.exp(F.clip(x, -math.inf, 0.0) / alpha)),),
     samples=_alphas(),
 )
 def celu(xp: Any, x: ArrayLike, alpha: float = 1.0) -> Any:
