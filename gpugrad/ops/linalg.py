@@ -269,7 +269,7 @@ def _layer_samples(*activations: str | None, shape: tuple[int, ...] = (3, 4), bi
         _layer_samples("relu", "tanh", None),
         _layer_samples("sigmoid", shape=(2, 3, 4)),
         _layer_samples("tanh", None, bias=False),
-        _layer_samples("gelu_tanh", None, "gelu_tanh"),
+        _layer_samples("gelu_tanh", "gelu_tanh"),
     ),
 )
 def linear_layers(F: Any, arrays: Sequence[ArrayLike], activations: tuple[str | None, ...]) -> Any:
