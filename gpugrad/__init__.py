@@ -408,6 +408,7 @@ from .ops.statistics import nanvar as nanvar
 from .ops.statistics import ptp as ptp
 from .ops.statistics import trapezoid as trapezoid
 from .progress import progress as progress
+from .public import explain_errors as _explain_errors
 from .serialization import load as load
 from .serialization import load_metadata as load_metadata
 from .serialization import save as save
@@ -422,6 +423,8 @@ from .transforms import value_and_grad as value_and_grad
 from .transforms import vjp as vjp
 from .watch import detect_anomaly as detect_anomaly
 from .watch import profile as profile
+
+_explain_errors(globals(), vars(fft), vars(linalg), vars(nn.functional), vars(random))
 
 __version__ = "0.1.0"
 

@@ -46,6 +46,9 @@ _NUMPY = os.path.dirname(os.path.abspath(numpy.__file__)) + os.sep
 class GpugradError(Exception):
     """Base of all exceptions that gpugrad raises on purpose."""
 
+    reason: str | None = None
+    """What went wrong alone, where a public function has told it with what it was given."""
+
 
 class ShapeError(GpugradError, ValueError):
     """Shapes that an op cannot take."""
@@ -129,11 +132,12 @@ def short_site(site: Site | None) -> str:
 def describe(value: Any) -> str:
     """A value as an error shows it: `float32[3, 4] on cpu`, `int 3`, `None`."""
     shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
-    if shape is None or dtype is None:
+    if not isinstance(shape, tuple) or dtype is None:
         return "None" if value is None else f"{type(value).__name__} {str(value)[:40]}"
     device = getattr(value, "device", "cpu")
     requires_grad = ", requires_grad" if getattr(value, "requires_grad", False) else ""
-    return f"{dtype}[{', '.join(map(str, shape))}] on {device if isinstance(device, str) else f'cuda:{device.id}'}{requires_grad}"
+    where = f"cuda:{device.id}" if hasattr(device, "id") else device
+    return f"{dtype}[{', '.join(map(str, shape))}] on {where}{requires_grad}"
 
 
 def op_error(
@@ -146,8 +150,10 @@ def op_error(
     kind: type[GpugradError] = BoundsError if isinstance(cause, IndexError) else ShapeError
     if isinstance(cause, numpy.linalg.LinAlgError):
         kind = LinearAlgebraError
-    if isinstance(cause, GpugradError | TypeError):
-        kind = type(cause) if isinstance(cause, GpugradError) else DTypeError
+    if isinstance(cause, TypeError | AttributeError):
+        kind = DTypeError
+    if isinstance(cause, GpugradError):
+        kind = type(cause)
     hint = ""
     if "Implicit conversion to a NumPy array" in str(cause):
         kind, hint = (

@@ -21,6 +21,7 @@ from .errors import PACKAGE
 from .op import as_tensor, registry
 from .ops.placing import tensor_beside
 from .ops.shape import reshape_in_order
+from .public import plain
 
 __all__ = ["MODULES", "Rule", "classify", "functions", "known_ufuncs", "rule_for", "scipy_ufunc", "ufunc_rules"]
 
@@ -113,7 +114,7 @@ def _ours(name: str) -> Callable[..., Any]:
     value: Any = sys.modules[_PACKAGE]
     for part in name.split("."):
         value = vars(value)[part]
-    return value
+    return plain(value)
 
 
 def where(condition: Any, x: Any = None, y: Any = None) -> Any:
@@ -323,7 +324,7 @@ def scipy_ufunc(ufunc: Any) -> Callable[..., Any] | None:
     theirs = sys.modules.get("scipy.special._ufuncs")
     name: str = ufunc.__name__
     special: Any = importlib.import_module(f"{_PACKAGE}.special")
-    return getattr(special, name) if name in special.__all__ and getattr(theirs, name, None) is ufunc else None
+    return plain(getattr(special, name)) if name in special.__all__ and getattr(theirs, name, None) is ufunc else None
 
 
 def ufunc_rules() -> dict[Any, Callable[..., Any] | None]:

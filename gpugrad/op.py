@@ -114,6 +114,7 @@ class Op:
         self.params = tuple(name for name, yes in is_input.items() if not yes)
         lists = [p.name for p in parameters if is_input[p.name] and (p.kind is p.VAR_POSITIONAL or "Sequence" in p.annotation)]
         self.variadic = bool(lists)
+        self.takes_none = any(p.default is None or "None" in str(p.annotation) for p in parameters if is_input[p.name])
         self.function = self.body = function
         self.ufunc: str | None = None
         self.library_name: str | None = None
@@ -453,14 +454,17 @@ def apply(op: Op, inputs: tuple[Any, ...], params: dict[str, Any] = NO_PARAMS) -
         mask = 0 if p is None else 1
         arrays, parents = [x._array], [p]
     else:
-        mask, arrays, parents = _unwrapped(op, inputs)
+        try:
+            mask, arrays, parents = _unwrapped(op, inputs)
+        except (ValueError, TypeError) as error:
+            raise _explain(op, inputs, params, error) from None
         if mask < 0:
             return arrays[0].apply(op, inputs, params)
     mode = current_mode()
     try:
         forward = op.numpy if not _detours else op.forward_on(arrays, mask)
         out = forward(*arrays, **params) if params else forward(*arrays)
-    except (ValueError, TypeError, IndexError, MemoryError, RuntimeError, ImportError) as error:
+    except (ValueError, TypeError, IndexError, MemoryError, RuntimeError, ImportError, AttributeError) as error:
         raise _explain(op, inputs, params, error) from None
     aux = None
     if type(out) is not _ndarray:
@@ -552,8 +556,12 @@ def _unwrapped(op: Op, inputs: tuple[Any, ...]) -> tuple[int, list[Any], list[No
             half.bfloat16()  # the first array of it: now all is ready, and the op begins again
             return -1, [sys.modules[__name__]], []
         else:
-            listed = type(x) in (list, tuple)
-            arrays.append(backend.as_weak(x, inputs, op.kind in ("elementwise", "multilinear")) if listed else x)
+            kind = type(x)
+            if kind is list or kind is tuple or kind is str or (kind is _ndarray and x.dtype.kind not in "biufc"):
+                x = backend.as_weak(x, inputs, op.kind in ("elementwise", "multilinear"))  # refuses what is no numbers
+            elif x is None and not op.takes_none:
+                raise TypeError("an array is needed, got None")
+            arrays.append(x)
             parents.append(None)
         bit += bit
     return mask, arrays, parents

@@ -18,6 +18,7 @@ from .ops.gamma import lgamma as gammaln
 from .ops.gamma import polygamma as _polygamma
 from .ops.reduction import logsumexp
 from .ops.special import erf, erfc
+from .public import explain_errors
 
 __all__ = [
     "betaln",
@@ -168,3 +169,6 @@ def kl_div(x: ArrayLike, y: ArrayLike) -> Any:
     tensor([0., 2.])
     """
     return rel_entr(x, y) + negative(x) + y
+
+
+explain_errors(globals())

@@ -295,3 +295,11 @@ def test_every_exception_is_also_the_built_in_one() -> None:
     for kind, built_in in kinds.items():
         assert issubclass(kind, gg.GpugradError)
         assert issubclass(kind, built_in)
+
+
+def test_any_value_can_be_described() -> None:
+    torch = pytest.importorskip("torch")
+    for value in (np.uint8, np.float64(1), np.ndarray, [np.ones(2)], object(), torch.ones(2), None, {"a": 1}):
+        assert isinstance(gg.errors.describe(value), str)
+    assert gg.errors.describe(np.uint8).startswith("type ")
+    assert gg.errors.describe(torch.ones(2, 3)) == "torch.float32[2, 3] on cpu"

@@ -272,7 +272,7 @@ def _layer_samples(*activations: str | None, shape: tuple[int, ...] = (3, 4), bi
         _layer_samples("gelu_tanh", "gelu_tanh"),
     ),
 )
-def linear_layers(F: Any, arrays: Sequence[ArrayLike], activations: tuple[str | None, ...]) -> Any:
+def linear_layers(F: Any, arrays: Sequence[ArrayLike | None], activations: tuple[str | None, ...]) -> Any:
     """Layers ``activation(x @ weight.T + bias)`` one after another as one op: what `nn.Sequential` runs.
 
     A net of small layers takes a third less time than layer by layer, and each activation is written over the affine map

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import itertools
+import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -175,7 +176,7 @@ def array_split(ary: ArrayLike, indices_or_sections: Any, axis: int = 0) -> list
         sizes = [small + 1] * more + [small] * (int(indices_or_sections) - more)
         cuts = [0, *numpy.cumsum(sizes).tolist()]
     else:
-        cuts = [0, *(int(i) for i in indices_or_sections), n]
+        cuts = [0, *map(operator.index, indices_or_sections), n]
     return [indexing.getitem(x, cut(x.ndim, axis, slice(a, b))) for a, b in itertools.pairwise(cuts)]
 
 
@@ -258,7 +259,7 @@ def tile(A: ArrayLike, reps: Any) -> Any:
     tensor([1., 2., 1., 2.])
     """
     x = as_tensor(A)
-    counts = tuple(map(int, (reps,) if isinstance(reps, int | numpy.integer) else reps))
+    counts = tuple(map(operator.index, (reps,) if isinstance(reps, int | numpy.integer) else reps))
     ndim = builtins.max(x.ndim, len(counts))
     counts = (1,) * (ndim - len(counts)) + counts
     lengths = (1,) * (ndim - x.ndim) + x.shape
@@ -349,9 +350,9 @@ def roll(a: ArrayLike, shift: Any, axis: Any = None) -> Any:
     if axis is None:
         return shape.reshape(roll(shape.reshape(x, -1), shift, 0), x.shape)
     for by, place in numpy.broadcast(shift, axis):  # an axis may come twice
-        along = axis_of(int(place), x.ndim)
+        along = axis_of(place, x.ndim)
         n = x.shape[along]
-        start = (-int(by)) % n if n else 0
+        start = (-operator.index(by)) % n if n else 0
         if start:
             ends = [indexing.getitem(x, cut(x.ndim, along, part)) for part in (slice(start, None), slice(0, start))]
             x = shape.concatenate(ends, along)

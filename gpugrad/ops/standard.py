@@ -11,7 +11,7 @@ from numpy.typing import DTypeLike
 from .. import backend, half
 from ..op import ArrayLike, as_tensor, as_tensors, raw
 from . import comparison, complex_numbers, elementwise, floating, indexing, manipulation, reduction, scan, shape, sorting
-from .axes import axes_of
+from .axes import axes_of, axis_of
 from .placing import beside_arguments
 
 
@@ -231,7 +231,7 @@ def insert(arr: ArrayLike, obj: int, values: ArrayLike, axis: int | None = None)
     tensor([1., 2., 3.])
     """
     x, new = as_tensors(arr, values)
-    x, along = (shape.reshape(x, -1), 0) if axis is None else (x, axis % builtins.max(as_tensor(arr).ndim, 1))
+    x, along = (shape.reshape(x, -1), 0) if axis is None else (x, axis_of(axis, x.ndim))
     if not isinstance(obj, int | numpy.integer):
         raise TypeError("insert: only one place, an integer, is supported; join slices with gpugrad.concatenate")
     n = x.shape[along]
