@@ -17,7 +17,7 @@ HEAD = """# NumPy's functions on Tensors
 Written by `python docs/numpy_functions.py` from the table in `gpugrad/numpy_rules.py`. When a function of NumPy is called on
 a Tensor, NumPy hands the call to us; this says what happens then, for every public function of `numpy`, `numpy.linalg` and
 `numpy.fft`. All take NumPy's arguments. An option that means something and that we lack (`out=` into an array where a gradient
-would be lost, `where=` of a mean) is refused by its name.
+would be lost, `where=` of a ufunc) is refused by its name.
 
 - **A name of ours**: the call is that op or composition, recorded, differentiable as [the table of ops](ops.md) says.
 - **counts**: computed on the raw array, on its device; a Tensor without a gradient: an index, a count, bits.

@@ -267,7 +267,6 @@ from .ops.manipulation import hsplit as hsplit
 from .ops.manipulation import hstack as hstack
 from .ops.manipulation import matrix_transpose as matrix_transpose
 from .ops.manipulation import meshgrid as meshgrid
-from .ops.manipulation import pad as pad
 from .ops.manipulation import repeat as repeat
 from .ops.manipulation import roll as roll
 from .ops.manipulation import rot90 as rot90
@@ -279,6 +278,7 @@ from .ops.manipulation import triu as triu
 from .ops.manipulation import unstack as unstack
 from .ops.manipulation import vsplit as vsplit
 from .ops.manipulation import vstack as vstack
+from .ops.padding import pad as pad
 from .ops.polynomials import poly as poly
 from .ops.polynomials import polyadd as polyadd
 from .ops.polynomials import polyder as polyder
@@ -326,6 +326,7 @@ from .ops.sets import isin as isin
 from .ops.sets import setdiff1d as setdiff1d
 from .ops.sets import setxor1d as setxor1d
 from .ops.sets import union1d as union1d
+from .ops.sets import unique as unique
 from .ops.sets import unique_all as unique_all
 from .ops.sets import unique_counts as unique_counts
 from .ops.sets import unique_inverse as unique_inverse
@@ -360,7 +361,6 @@ from .ops.sorting import quantile as quantile
 from .ops.sorting import searchsorted as searchsorted
 from .ops.sorting import sort as sort
 from .ops.sorting import topk as topk
-from .ops.sorting import unique as unique
 from .ops.special import erf as erf
 from .ops.special import erfc as erfc
 from .ops.standard import apply_along_axis as apply_along_axis

@@ -12,7 +12,7 @@ from . import backend, dlpack, half
 from .errors import DTypeError, OutOfMemoryError, format_site, user_site
 from .op import as_tensors, raw
 from .ops.elementwise import exp, log, multiply, power
-from .ops.shape import broadcast_to
+from .ops.shape import broadcast_to, moveaxis
 from .ops.shape import copy as copied
 from .tensor import Tensor, asarray, wrap
 
@@ -130,8 +130,10 @@ def linspace(
     endpoint: bool = True,
     dtype: DTypeLike | None = None,
     device: str | None = None,
-) -> Tensor:
-    """`num` evenly spaced numbers from `start` to `stop` (`numpy.linspace`); differentiable by Tensors among those.
+    axis: int = 0,
+    retstep: bool = False,
+) -> Any:
+    """`num` evenly spaced numbers from `start` to `stop` (`numpy.linspace`), along a new axis; differentiable by Tensors.
 
     >>> import gpugrad as gg
     >>> gg.linspace(0, 1, 3)
@@ -144,17 +146,20 @@ def linspace(
         first, last = first.to(device or like.device), last.to(device or like.device)
         common = numpy.result_type(first.dtype, last.dtype)
         ramp = asarray(steps, common if common.kind in "fc" else "float64", device or like.device)
-        out = first * (1 - ramp) + last * ramp
-        return out if dtype is None else out.astype(dtype)
+        out = moveaxis(first * (1 - ramp) + last * ramp, 0, axis)
+        out = out if dtype is None else out.astype(dtype)
+        parts = num - 1 if endpoint else num
+        return (out, (last - first) / parts if parts > 0 else (last - first) * numpy.nan) if retstep else out
     if dtype is None:
         typed = [part.dtype for part in (start, stop) if isinstance(part, numpy.ndarray | numpy.generic)]
         default = _default_for(numpy.iscomplexobj(start) or numpy.iscomplexobj(stop))
         dtype = numpy.result_type(*typed, *(() if any(t.kind in "fc" for t in typed) else (default,))) if typed else default
-    return _moved(numpy.linspace(start, stop, num, endpoint=endpoint, dtype=dtype), device)
+    made, step = numpy.linspace(start, stop, num, endpoint, retstep=True, dtype=dtype, axis=axis)
+    return (_moved(made, device), _moved(numpy.asarray(step, made.dtype), device)) if retstep else _moved(made, device)
 
 
 def logspace(
-    start: Any, stop: Any, num: int = 50, endpoint: bool = True, base: Any = 10.0, dtype: DTypeLike | None = None
+    start: Any, stop: Any, num: int = 50, endpoint: bool = True, base: Any = 10.0, dtype: DTypeLike | None = None, axis: int = 0
 ) -> Tensor:
     """``base ** linspace(start, stop, num)`` (`numpy.logspace`); differentiable by Tensors among those.
 
@@ -162,11 +167,17 @@ def logspace(
     >>> gg.logspace(0, 2, 3)
     tensor([  1.,  10., 100.])
     """
-    out = power(base, linspace(start, stop, num, endpoint))
+    out = linspace(start, stop, num, endpoint)
+    if numpy.ndim(base):  # it meets the ends, not the steps
+        base = asarray(base)
+        out = out.reshape((num, *(1,) * (base.ndim + 1 - out.ndim), *out.shape[1:]))
+    out = moveaxis(power(base, out), 0, axis)
     return out if dtype is None else out.astype(dtype)
 
 
-def geomspace(start: Any, stop: Any, num: int = 50, endpoint: bool = True, dtype: DTypeLike | None = None) -> Tensor:
+def geomspace(
+    start: Any, stop: Any, num: int = 50, endpoint: bool = True, dtype: DTypeLike | None = None, axis: int = 0
+) -> Tensor:
     """`num` numbers from `start` to `stop`, each the same multiple of the last (`numpy.geomspace`), of one sign.
 
     >>> import gpugrad as gg
@@ -174,12 +185,13 @@ def geomspace(start: Any, stop: Any, num: int = 50, endpoint: bool = True, dtype
     tensor([1., 2., 4.])
     """
     if not isinstance(start, Tensor) and not isinstance(stop, Tensor):
-        made = numpy.geomspace(start, stop, num, endpoint, dtype)
+        made = numpy.geomspace(start, stop, num, endpoint, dtype, axis)
         return asarray(made if dtype or backend.is_typed(start) or backend.is_typed(stop) else made.tolist())
     sign = numpy.sign(backend.on_host(raw(start)))
     if not numpy.all(sign * numpy.sign(backend.on_host(raw(stop))) == 1):
         raise ValueError("geomspace: start and stop must be real numbers of the same sign, and not 0")
     out = multiply(backend.beside(sign, raw(start)), exp(linspace(log(abs(start)), log(abs(stop)), num, endpoint)))
+    out = moveaxis(out, 0, axis)
     return out if dtype is None else out.astype(dtype)
 
 

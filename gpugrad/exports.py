@@ -19,6 +19,13 @@ if TYPE_CHECKING:
 __all__ = ["Exports"]
 
 
+_NO_ARRAY = (
+    "NumPy asks nobody when it makes an array: write gpugrad.stack([t, u]) or gpugrad.asarray([t, u]) for np.array([t, u]),\n"
+    "  gpugrad.concatenate([t, u]) for np.r_[t, u], gpugrad.column_stack([t, u]) for np.c_[t, u],\n"
+    "  and .numpy() or .detach() where that is meant"
+)
+
+
 class Exports:
     """Values of a Tensor for others."""
 
@@ -62,7 +69,7 @@ class Exports:
         return self._waited_for(self._array.tolist())
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
-        self._refuse_export("a NumPy array")
+        self._refuse_export("a NumPy array", _NO_ARRAY)
         if self.device != "cpu":
             raise DeviceError(
                 f"turning {describe(self)} into a NumPy array would copy it from the GPU unseen\n"

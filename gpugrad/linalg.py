@@ -14,7 +14,7 @@ import numpy
 
 from . import backend, half
 from .op import ArrayLike, as_tensor, as_tensors, raw
-from .ops import comparison, elementwise, indexing, reduction, shape
+from .ops import comparison, complex_numbers, elementwise, indexing, manipulation, reduction, shape
 from .ops.axes import kept_shape
 from .ops.decompositions import (
     EighResult,
@@ -24,16 +24,16 @@ from .ops.decompositions import (
     SVDResult,
     det,
     eig,
-    eigh,
     inv,
     norm2,
-    pinv,
     qr_reduced,
     slogdet,
     solve,
     svd_reduced,
 )
 from .ops.decompositions import cholesky as _cholesky_lower
+from .ops.decompositions import eigh as _eigh
+from .ops.decompositions import pinv as _pinv
 from .ops.distance import length
 from .ops.linalg import matmul
 from .ops.manipulation import diagonal as _diagonal
@@ -104,22 +104,49 @@ def _plain(x: Any, name: str, *args: Any) -> tuple[Any, ...]:
         return tuple(map(as_tensor, getattr(backend.namespace_of(raw(x)).linalg, name)(raw(x), *args)))
 
 
-def cholesky(a: ArrayLike, upper: bool = False) -> Any:
+def _from_triangle(a: Any, which: str) -> Any:
+    """Hermitian matrices from one triangle, "L" or "U": the other is not looked at and gets no gradient."""
+    if which not in ("L", "U"):
+        raise ValueError(f"UPLO must be 'L' or 'U', got {which!r}")
+    x = _matrices("a Hermitian matrix", a)
+    part, strict = (manipulation.tril, -1) if which == "L" else (manipulation.triu, 1)
+    beyond = part(x, strict)
+    diagonal = manipulation.diag_part(x)
+    diagonal = complex_numbers.real(diagonal).astype(x.dtype) if x.dtype.kind == "c" else diagonal
+    return beyond + matrix_transpose(_conjugated(beyond)) + manipulation.diag_embed(diagonal)
+
+
+def cholesky(a: ArrayLike, upper: bool | None = None) -> Any:
     """Cholesky factor of Hermitian positive definite matrices, ``L @ L.conj().T``, or its adjoint (`numpy.linalg.cholesky`).
+
+    Without `upper`, both triangles must be given, and the gradient is Hermitian; with it, only the one that it names is
+    looked at, and gets the gradient.
 
     >>> import gpugrad as gg
     >>> gg.linalg.cholesky([[4.0, 2.0], [2.0, 2.0]], upper=True)
     tensor([[2., 1.],
             [0., 1.]])
     """
-    factor = _cholesky_lower(a)
+    factor = _cholesky_lower(a if upper is None else _from_triangle(a, "U" if upper else "L"))
     return matrix_transpose(_conjugated(factor)) if upper else factor
 
 
-def _conjugated(x: Any) -> Any:
-    from .ops.complex_numbers import conjugate
+def eigh(a: ArrayLike, UPLO: str | None = None) -> EighResult:
+    """Eigenvalues, rising, and eigenvectors of Hermitian matrices (`numpy.linalg.eigh`).
 
-    return conjugate(x) if x.dtype.kind == "c" else x
+    Without `UPLO`, both triangles must be given, and the gradient is Hermitian; with "L" or "U", only that one is looked at,
+    and gets the gradient. Where eigenvalues are equal, that of the eigenvectors does not exist: functions of the eigenvalues
+    alone, or that do not depend on the choice of vectors between equal ones, still get theirs.
+
+    >>> import gpugrad as gg
+    >>> gg.linalg.eigh([[2.0, 9.0], [0.0, 1.0]], UPLO="L").eigenvalues
+    tensor([1., 2.])
+    """
+    return _eigh(a if UPLO is None else _from_triangle(a, UPLO))
+
+
+def _conjugated(x: Any) -> Any:
+    return complex_numbers.conjugate(x) if x.dtype.kind == "c" else x
 
 
 def qr(a: ArrayLike, mode: str = "reduced") -> Any:
@@ -149,14 +176,14 @@ def qr(a: ArrayLike, mode: str = "reduced") -> Any:
     return result.R if mode == "r" else result
 
 
-def eigvalsh(a: ArrayLike) -> Any:
+def eigvalsh(a: ArrayLike, UPLO: str | None = None) -> Any:
     """Eigenvalues of Hermitian matrices, rising (`numpy.linalg.eigvalsh`).
 
     >>> import gpugrad as gg
     >>> gg.linalg.eigvalsh([[2.0, 0.0], [0.0, 1.0]])
     tensor([1., 2.])
     """
-    return eigh(a).eigenvalues
+    return eigh(a, UPLO).eigenvalues
 
 
 def eigvals(a: ArrayLike) -> Any:
@@ -179,7 +206,7 @@ def svd(a: ArrayLike, full_matrices: bool = True, compute_uv: bool = True, hermi
     >>> gg.linalg.svd([[3.0, 0.0], [0.0, 4.0]]).S
     tensor([4., 3.])
     """
-    x = _matrices("svd", a)
+    x = _from_triangle(a, "L") if hermitian else _matrices("svd", a)
     if not compute_uv:
         return svdvals(x)
     if not full_matrices or x.shape[-1] == x.shape[-2]:
@@ -212,7 +239,7 @@ def lstsq(a: ArrayLike, b: ArrayLike, rcond: float | None = None) -> LstsqResult
     if matrix.ndim != 2 or right.ndim not in (1, 2) or right.shape[0] != matrix.shape[0]:
         raise ValueError(f"lstsq: a must be (m, n) and b (m,) or (m, k), got {matrix.shape} and {right.shape}")
     limit = rcond if rcond is not None else numpy.finfo(matrix.dtype).eps * max(matrix.shape)
-    x = matmul(pinv(matrix, limit), right)
+    x = matmul(_pinv(matrix, limit), right)
     s = svdvals(matrix)
     largest = reduction.max(s.detach()) if s.size else 0.0
     rank = reduction.sum(comparison.greater(s.detach(), elementwise.multiply(limit, largest)))
@@ -280,6 +307,16 @@ def multi_dot(arrays: Sequence[ArrayLike]) -> Any:
     out = product(0, len(tensors) - 1)
     out = indexing.getitem(out, 0) if first else out
     return indexing.getitem(out, (Ellipsis, 0)) if last else out
+
+
+def pinv(a: ArrayLike, rcond: Any = None, hermitian: bool = False) -> Any:
+    """Pseudo-inverse (`numpy.linalg.pinv`); differentiable where the rank does not change (Golub and Pereyra, 1973).
+
+    >>> import gpugrad as gg
+    >>> gg.linalg.pinv([[2.0], [0.0]])
+    tensor([[0.5, 0. ]])
+    """
+    return _pinv(_from_triangle(a, "L") if hermitian else a, rcond)
 
 
 # --- norms --------------------------------------------------------------------------------------------------------
@@ -370,7 +407,7 @@ def cond(x: ArrayLike, p: Any = None) -> Any:
     return matrix_norm(x, ord=p) * matrix_norm(inv(x), ord=p)
 
 
-def matrix_rank(A: ArrayLike, tol: Any = None, rtol: Any = None) -> Any:
+def matrix_rank(A: ArrayLike, tol: Any = None, rtol: Any = None, hermitian: bool = False) -> Any:
     """Number of singular values above a tolerance (`numpy.linalg.matrix_rank`); has no gradient.
 
     >>> import gpugrad as gg
@@ -380,7 +417,7 @@ def matrix_rank(A: ArrayLike, tol: Any = None, rtol: Any = None) -> Any:
     x = as_tensor(A).detach()
     if x.ndim < 2:
         return shape.cast(reduction.any(comparison.not_equal(x, 0)), "int64")
-    s = svdvals(x)
+    s = svdvals(_from_triangle(x, "L") if hermitian else x)
     if tol is None:
         share = max(x.shape[-2:]) * numpy.finfo(s.dtype).eps if rtol is None else rtol
         tol = elementwise.multiply(reduction.max(s, -1), share)

@@ -19,6 +19,7 @@ import numpy
 
 from .errors import PACKAGE
 from .op import as_tensor, registry
+from .ops import statistics
 from .ops.placing import tensor_beside
 from .ops.shape import reshape_in_order
 from .public import plain
@@ -66,8 +67,11 @@ IN_PLACE = {"copyto", "fill_diagonal", "place", "put", "put_along_axis", "putmas
 
 _ASSIGN = "it changes its argument: assign with t[index] = value, or use gpugrad.where or gpugrad.index_set"
 HINTS = {
+    "c_": "use gpugrad.column_stack",
+    "r_": "use gpugrad.concatenate",
     "save": "use gpugrad.save",
     "savez": "use gpugrad.save",
+    "savez_compressed": "use gpugrad.save",
 }  # fmt: skip
 """What to do instead of a function that is refused."""
 
@@ -130,28 +134,6 @@ def clip(a: Any, a_min: Any = None, a_max: Any = None) -> Any:
     return out if a_max is None else _ours("minimum")(out, a_max)
 
 
-def unique(
-    ar: Any,
-    return_index: bool = False,
-    return_inverse: bool = False,
-    return_counts: bool = False,
-    axis: Any = None,
-    *,
-    equal_nan: bool = True,
-    sorted: bool = True,
-) -> Any:
-    """`numpy.unique` of the flattened array."""
-    if axis is not None:
-        raise TypeError("axis= is not supported")
-    if not (return_index or return_inverse or return_counts):
-        return _ours("unique")(ar)
-    if equal_nan and bool(_ours("any")(_ours("isnan")(as_tensor(ar)))):
-        raise TypeError("nan among the elements: use gpugrad.unique_all, where each is distinct")
-    found = _ours("unique_all")(ar)
-    wanted = ((return_index, found.indices), (return_inverse, found.inverse_indices), (return_counts, found.counts))
-    return found.values, *[part for yes, part in wanted if yes]
-
-
 def copy(a: Any, order: str = "K", subok: bool = False) -> Any:
     """`numpy.copy`: layouts are ours to choose."""
     return _ours("copy")(a)
@@ -195,12 +177,18 @@ def real_if_close(a: Any, tol: float = 100) -> Any:
     return _ours("real")(tensor) if close and tensor.dtype.kind == "c" else tensor
 
 
+WITH_OPTIONS: dict[str, Callable[..., Any]] = {
+    "numpy.mean": statistics.mean_where,
+    "numpy.std": statistics.std_where,
+    "numpy.var": statistics.var_where,
+}
+"""What answers a function that is an op when it is given options that the op lacks."""
+
 ADAPTED: dict[str, Callable[..., Any]] = {
     "array": array,
     "searchsorted": searchsorted,
     "where": where,
     "clip": clip,
-    "unique": unique,
     "copy": copy,
     "reshape": reshape,
     "astype": astype,

@@ -7,6 +7,7 @@ at their defaults are dropped, and an option with no meaning for us is refused b
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import inspect
 from collections.abc import Callable
@@ -16,10 +17,11 @@ import numpy
 
 from . import backend
 from .dtypes import can_cast
-from .errors import DTypeError, GpugradError, GradientError, ShapeError, describe, format_site, op_error, user_site
+from .errors import DTypeError, GradientError, ShapeError, describe, format_site, user_site
 from .mutations import log_mutation
-from .numpy_rules import RENAMED, Rule, known_ufuncs, rule_for, scipy_ufunc, ufunc_rules
+from .numpy_rules import RENAMED, WITH_OPTIONS, Rule, known_ufuncs, rule_for, scipy_ufunc, ufunc_rules
 from .ops import comparison, elementwise, reduction, scan, shape
+from .public import explain
 from .tape import current_mode
 from .tensor import Tensor, asarray
 
@@ -39,16 +41,19 @@ def _no_rule(what: str, hint: str = "") -> DTypeError:
     )
 
 
-def _explained(rule: Rule, args: tuple[Any, ...], kwargs: dict[str, Any], error: Exception) -> GpugradError:
-    """The error of a composition with what an op's error has: what it was given, and the user's line."""
+def _explain(rule: Rule, args: tuple[Any, ...], kwargs: dict[str, Any], error: Exception) -> None:
+    """Raise the error of a composition with what an op's error has: what it was given, and the user's line."""
+    assert rule.function is not None
+    itself = f"{getattr(rule.function, '__name__', '')}: " if hasattr(rule.function, "op") else f"{rule.name}: "
+    if str(error).startswith((f"{rule.name} ", itself)) and "\n  at " in str(error):
+        return
     theirs = () if rule.signature is None else tuple(rule.signature.parameters)
     given: dict[str, Any] = {}
     for i, value in enumerate(args):
         name = theirs[i] if i < len(theirs) else f"argument {i}"
         listed = isinstance(value, list | tuple) and any(isinstance(v, Tensor) for v in value)
         given |= {f"{name}[{j}]": v for j, v in enumerate(value)} if listed else {name: value}
-    message = str(error).removeprefix(rule.name.rpartition(".")[2] + ": ")
-    return op_error(rule.name, tuple(given), tuple(given.values()), kwargs, type(error)(message))
+    explain(rule.name, given, kwargs, error)
 
 
 def _tensors(value: Any) -> list[Tensor]:
@@ -88,10 +93,9 @@ def call(rule: Rule, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         out = kwargs.pop("out", None)
         try:
             result = _call_ours(rule, args, kwargs)
-        except GpugradError:
+        except Exception as error:
+            _explain(rule, args, kwargs, error)
             raise
-        except (ValueError, TypeError, IndexError) as error:
-            raise _explained(rule, args, kwargs, error) from error
         return result if out is None else _assign(rule.name, out, result)
     if rule.kind == "about":
         assert rule.function is not None
@@ -247,8 +251,18 @@ def _call_ours(rule: Rule, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any
     return rule.function(*[values[i] for i in ordered], **{name: values[i] for name, i in named})
 
 
+@functools.cache
+def _with_more_options(rule: Rule) -> Rule | None:
+    """The rule for a function when it is given options that an op lacks, where there is another."""
+    function = WITH_OPTIONS.get(rule.name)
+    return None if function in (None, rule.function) else dataclasses.replace(rule, function=function)
+
+
 def _call_adapted(rule: Rule, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Hand a call on to our function, with options that ours lacks."""
+    other = _with_more_options(rule)
+    if other is not None and any(kwargs.get(name, numpy._NoValue) is not numpy._NoValue for name in ("where", "mean")):
+        return _call_adapted(other, args, kwargs)
     assert rule.function is not None
     assert rule.signature is not None
     try:

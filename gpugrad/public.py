@@ -19,7 +19,7 @@ import numpy
 
 from .errors import PACKAGE, AnomalyError, CheckpointError, DataError, GpugradError, op_error
 
-__all__ = ["explain_errors", "plain"]
+__all__ = ["explain", "explain_errors", "plain"]
 
 _MOST_LISTED = 8
 _EXPLAINED = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError)
@@ -115,9 +115,7 @@ def _prepare(function: FunctionType) -> Any:
 
 
 def _explain(function: FunctionType, values: tuple[Any, ...], error: Exception) -> None:
-    """Raise the error of a function as one that says who was called, with what, where; return if there is nothing to add."""
-    if not isinstance(error, _EXPLAINED) or isinstance(error, _LEFT) or _is_the_users(error):
-        return
+    """`explain` for a function of ours, by its signature."""
     arrays: dict[str, Any] = {}
     options: dict[str, Any] = {}
     for p, value in zip(inspect.signature(function).parameters.values(), values, strict=True):
@@ -129,10 +127,17 @@ def _explain(function: FunctionType, values: tuple[Any, ...], error: Exception) 
             arrays[p.name] = value
         elif value is not p.default:
             options[p.name] = value
-    reason = _reason(error, function.__name__)
+    explain(function.__name__, arrays, options, error)
+
+
+def explain(name: str, arrays: dict[str, Any], options: dict[str, Any], error: Exception) -> None:
+    """Raise the error of a function as one that says who was called, with what, where; return if there is nothing to add."""
+    if not isinstance(error, _EXPLAINED) or isinstance(error, _LEFT) or _is_the_users(error):
+        return
+    reason = _reason(error, name.rpartition(".")[2])
     told = isinstance(error, GpugradError)
     cause = type(error)(reason) if told else _like(error)(reason)
-    explained = op_error(function.__name__, tuple(arrays), tuple(arrays.values()), options, cause)
+    explained = op_error(name, tuple(arrays), tuple(arrays.values()), options, cause)
     explained.reason = reason
     raise explained from (None if told else error)
 

@@ -398,7 +398,7 @@ def test_einsum_says_what_is_wrong(operands: Any, message: str) -> None:
         (lambda: gg.take(V, [5]), "indices must be in -5..4"),
         (lambda: gg.take(V, [0.5]), "must be integers"),
         (lambda: gg.gather(M, 1, [[0]] * 4), "does not fit"),
-        (lambda: gg.pad(M, 1, mode="linear_ramp"), "mode must be one of"),
+        (lambda: gg.pad(M, 1, mode="linear"), "mode must be one of"),
         (lambda: gg.pad(M, -1), "at least 0"),
         (lambda: gg.split(V, 2), "equal parts"),
         (lambda: gg.cross(V, V), "length 3"),

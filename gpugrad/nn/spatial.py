@@ -7,7 +7,8 @@ from typing import Any
 
 from ..creation import empty
 from ..errors import ShapeError
-from ..ops import convolution, manipulation, pooling, resize, unfold
+from ..ops import convolution, pooling, resize, unfold
+from ..ops.padding import pad
 from ..ops.windows import Ints, ints
 from ..tensor import Tensor
 from . import init
@@ -104,7 +105,7 @@ class _Forward(_Conv):
         if self.padding_mode != "zeros":
             margins = convolution.margins_of(padding, self.kernel_size, self.stride, self.dilation)
             lead = ((0, 0),) * (len(x.shape) - self.axes)
-            x, padding = manipulation.pad(x, (*lead, *margins), mode=_PAD_MODES[self.padding_mode]), 0
+            x, padding = pad(x, (*lead, *margins), mode=_PAD_MODES[self.padding_mode]), 0
         function = convolution.conv1d if self.axes == 1 else convolution.conv2d
         out: Tensor = function(x, self.weight, self.bias, self.stride, padding, self.dilation, self.groups)
         return out

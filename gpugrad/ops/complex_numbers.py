@@ -6,6 +6,7 @@ conjugates of that (see `gpugrad.tape.conjugate`), and a cotangent that meets a 
 
 from __future__ import annotations
 
+from math import pi
 from typing import Any
 
 from ..op import ArrayLike, elementwise, elementwise_function
@@ -48,20 +49,21 @@ def imag(xp: Any, x: ArrayLike) -> Any:
     return xp.imag(xp.asarray(x))
 
 
-def _angle_rule(F: Any, t: Any, x: Any) -> Any:
+def _angle_rule(F: Any, t: Any, x: Any, deg: bool) -> Any:
+    t = t * (180 / pi) if deg else t
     squared = F.real(x * F.conjugate(x))
     return t * (F.conjugate(x) * -1j / F.where(squared == 0, 1.0, squared))
 
 
 @elementwise_function(d=(_angle_rule,), samples=calls(_sample, lambda rng: (*unary(0.5, 2)(rng),)[0]))
-def angle(xp: Any, x: ArrayLike) -> Any:
-    """Argument of a complex number in (-pi, pi] (`numpy.angle`). Its gradient at 0 is 0.
+def angle(xp: Any, x: ArrayLike, deg: bool = False) -> Any:
+    """Argument of a complex number in (-pi, pi], or in degrees (`numpy.angle`). Its gradient at 0 is 0.
 
     >>> import gpugrad as gg
     >>> gg.angle(gg.tensor([1j]))
     tensor([1.5708])
     """
-    return xp.angle(x)
+    return xp.angle(x, deg)
 
 
 __all__ = ["angle", "conjugate", "imag", "real"]

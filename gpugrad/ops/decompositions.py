@@ -219,7 +219,9 @@ def _hermitian(xp: Any, a: Any) -> Any:
         raise ValueError(f"square matrices are needed, got shape {a.shape}")
     turned = xp.conjugate(xp.swapaxes(a, -1, -2))
     if a.size and not float(xp.max(xp.abs(a - turned))) <= 1e-3 * float(xp.max(xp.abs(a))):
-        raise ValueError("the matrix is not symmetric (Hermitian); give all of it, not one triangle")
+        raise ValueError(
+            "the matrix is not symmetric (Hermitian); give all of it, or say which triangle counts: UPLO=, or upper= of cholesky"
+        )
     return (a + turned) / 2
 
 
@@ -268,8 +270,7 @@ def eigh(xp: Any, a: ArrayLike) -> Any:
     """Eigenvalues, rising, and eigenvectors of Hermitian matrices (`numpy.linalg.eigh`).
 
     The gradient is Hermitian. Where eigenvalues are equal, that of the eigenvectors does not exist: functions of the
-    eigenvalues alone, or that do not depend on the choice of vectors between equal ones, still get theirs. Unlike NumPy's,
-    both triangles must be given.
+    eigenvalues alone, or that do not depend on the choice of vectors between equal ones, still get theirs.
 
     >>> import gpugrad as gg
     >>> gg.linalg.eigh([[2.0, 0.0], [0.0, 1.0]]).eigenvalues

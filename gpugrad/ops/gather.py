@@ -48,11 +48,7 @@ def take(a: ArrayLike, indices: Any, axis: int | None = None, mode: str = "raise
     x = as_tensor(a)
     x, along = (shape.reshape(x, -1), 0) if axis is None else (x, axis)
     n = x.shape[axis_of(along, x.ndim)]
-    index = _array(indices)
-    if mode not in ("raise", "wrap", "clip"):
-        raise ValueError(f"take: mode must be 'raise', 'wrap' or 'clip', got {mode!r}")
-    with backend.on_device_of(index):
-        index = index % n if mode == "wrap" else index.clip(0, n - 1) if mode == "clip" else index
+    index = _limited("take", _array(indices), n, mode)
     return indexing.getitem(x, cut(x.ndim, along, _integers("take", index, n, x)))
 
 
@@ -181,18 +177,31 @@ def extract(condition: Any, arr: ArrayLike) -> Any:
     return take(arr, _places(condition))
 
 
-def choose(a: Any, choices: Sequence[ArrayLike]) -> Any:
-    """Each element from the choice that `a` numbers (`numpy.choose`).
+def choose(a: Any, choices: Sequence[ArrayLike], mode: str = "raise") -> Any:
+    """Each element from the choice that `a` numbers (`numpy.choose`); modes raise, wrap and clip.
 
     >>> import gpugrad as gg
     >>> gg.choose([1, 0], [[1.0, 2.0], [10.0, 20.0]])
     tensor([10.,  2.])
     """
     out: Any = choices[-1]
-    number = _integers("choose", a, len(choices), as_tensor(out))
-    for i in range(len(choices) - 2, -1, -1):
-        out = elementwise.where(comparison.equal(elementwise.remainder(number, len(choices)), i), choices[i], out)
-    return as_tensor(out)
+    n = len(choices)
+    index = _limited("choose", _array(a), n, mode)
+    with backend.on_device_of(index):
+        if index.size and index.min() < 0:
+            raise ValueError(f"choose: numbers of choices must be in 0..{n - 1}, got {index.min()}")
+    number = _integers("choose", index, n, as_tensor(out))
+    for i in range(n - 2, -1, -1):
+        out = elementwise.where(comparison.equal(number, i), choices[i], out)
+    return shape.broadcast_to(as_tensor(out), numpy.broadcast_shapes(number.shape, as_tensor(out).shape))
+
+
+def _limited(name: str, index: Any, n: int, mode: str) -> Any:
+    """Indices below n, as a mode makes those that are not."""
+    if mode not in ("raise", "wrap", "clip"):
+        raise ValueError(f"{name}: mode must be 'raise', 'wrap' or 'clip', got {mode!r}")
+    with backend.on_device_of(index):
+        return index % n if mode == "wrap" else index.clip(0, n - 1) if mode == "clip" else index
 
 
 def select(condlist: Sequence[Any], choicelist: Sequence[ArrayLike], default: ArrayLike = 0) -> Any:

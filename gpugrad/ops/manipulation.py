@@ -1,4 +1,4 @@
-"""Shapes: joining, splitting, repeating, flipping, padding, diagonals. All composed of reshapes, broadcasts and indexing."""
+"""Shapes: joining, splitting, repeating, flipping, diagonals. All composed of reshapes, broadcasts and indexing."""
 
 from __future__ import annotations
 
@@ -482,7 +482,7 @@ def trace(a: ArrayLike, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
     return reduction.sum(diagonal(a, offset, axis1, axis2), -1)
 
 
-# --- differences and padding --------------------------------------------------------------------------------------
+# --- differences ------------------------------------------------------------------------------------------------
 
 
 def diff(a: ArrayLike, n: int = 1, axis: int = -1, prepend: Any = None, append: Any = None) -> Any:
@@ -513,40 +513,6 @@ def diff(a: ArrayLike, n: int = 1, axis: int = -1, prepend: Any = None, append: 
     return x
 
 
-_PAD_MODES = ("constant", "edge", "reflect", "symmetric", "wrap")
-
-
-def pad(array: ArrayLike, pad_width: Any, mode: str = "constant", constant_values: Any = 0) -> Any:
-    """Elements added around (`numpy.pad`): constants, or by the modes edge, reflect, symmetric and wrap.
-
-    >>> import gpugrad as gg
-    >>> gg.pad([1.0, 2.0, 3.0], 1, mode="reflect")
-    tensor([2., 1., 2., 3., 2.])
-    """
-    x = as_tensor(array)
-    if mode not in _PAD_MODES:
-        raise ValueError(f"pad: mode must be one of {', '.join(_PAD_MODES)}, got {mode!r}")
-    if isinstance(pad_width, dict):
-        pad_width = [pad_width.get(i, pad_width.get(i - x.ndim, (0, 0))) for i in range(x.ndim)]
-    widths = numpy.broadcast_to(numpy.asarray(pad_width), (x.ndim, 2))
-    if widths.size and (widths.min() < 0 or widths.dtype.kind not in "iu"):
-        raise ValueError(f"pad: pad_width must be integers of at least 0, got {pad_width}")
-    if mode == "constant":
-        full = tuple(int(n + a + b) for n, (a, b) in zip(x.shape, widths, strict=True))
-        middle = tuple(slice(int(a), int(a) + n) for n, (a, _) in zip(x.shape, widths, strict=True))
-        out = indexing.index_add_zeros(x, middle, full)
-        if numpy.any(numpy.asarray(constant_values) != 0):
-            out = out + backend.beside(
-                numpy.pad(numpy.zeros(x.shape, x.dtype), widths, constant_values=constant_values), x._array
-            )
-        return out
-    for axis, (before, after) in enumerate(widths.tolist()):
-        if before or after:
-            places = numpy.pad(numpy.arange(x.shape[axis]), (before, after), mode=mode)  # type: ignore[call-overload]
-            x = indexing.getitem(x, cut(x.ndim, axis, places))
-    return x
-
-
 __all__ = [
     "append",
     "array_split",
@@ -571,7 +537,6 @@ __all__ = [
     "hstack",
     "matrix_transpose",
     "meshgrid",
-    "pad",
     "repeat",
     "roll",
     "rot90",

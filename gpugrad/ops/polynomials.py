@@ -9,7 +9,7 @@ import numpy
 from .. import backend, half
 from ..op import ArrayLike, as_tensor, as_tensors, raw
 from . import complex_numbers, elementwise, indexing, reduction, shape, statistics
-from .decompositions import eig, pinv
+from .decompositions import eig, inv, pinv, svd_reduced
 from .linalg import matmul
 from .placing import beside_arguments
 from .standard import vander
@@ -124,8 +124,12 @@ def polyint(p: ArrayLike, m: int = 1, k: Any = None) -> Any:
     return p
 
 
-def polyfit(x: ArrayLike, y: ArrayLike, deg: int, rcond: float | None = None, w: Any = None) -> Any:
+def polyfit(
+    x: ArrayLike, y: ArrayLike, deg: int, rcond: float | None = None, w: Any = None, full: bool = False, cov: bool | str = False
+) -> Any:
     """Coefficients of the polynomial that fits best in the sense of least squares (`numpy.polyfit`).
+
+    With `full`, also what `lstsq` returns of the scaled problem; with `cov`, also the covariance matrix of the estimates.
 
     >>> import gpugrad as gg
     >>> gg.polyfit(gg.arange(4.0), 2 * gg.arange(4.0) + 1, 1).round(3)
@@ -142,8 +146,28 @@ def polyfit(x: ArrayLike, y: ArrayLike, deg: int, rcond: float | None = None, w:
         y = y * (w if y.ndim == 1 else shape.expand_dims(w, -1))
     scale = elementwise.sqrt(reduction.sum(elementwise.square(powers), 0))
     limit = x.shape[0] * numpy.finfo(x.dtype).eps if rcond is None else rcond
-    solution = matmul(pinv(powers / scale, limit), y)
-    return solution / (scale if y.ndim == 1 else shape.expand_dims(scale, -1))
+    scaled = powers / scale
+    solution = matmul(pinv(scaled, limit), y)
+    out = solution / (scale if y.ndim == 1 else shape.expand_dims(scale, -1))
+    if not full and not cov:
+        return out
+    residuals = reduction.sum(elementwise.square(elementwise.abs(y - matmul(scaled, solution))), 0, keepdims=y.ndim == 1)
+    if full:
+        s = svd_reduced(scaled).S
+        rank = int(reduction.sum(s.detach() > limit * s.detach().max()).item())
+        if rank <= deg or x.shape[0] <= deg + 1:
+            residuals = indexing.getitem(residuals, slice(0, 0))
+        return out, residuals, rank, s, limit
+    covariance = inv(matmul(scaled.T, scaled)) / (shape.expand_dims(scale, -1) * scale)
+    if cov != "unscaled":
+        if x.shape[0] <= deg + 1:
+            raise ValueError(f"polyfit: a covariance needs more than {deg + 1} points; cov='unscaled' does not")
+        residuals = residuals / (x.shape[0] - deg - 1)
+        residuals = indexing.getitem(residuals, 0) if y.ndim == 1 else residuals
+        covariance = covariance * residuals if y.ndim == 1 else shape.expand_dims(covariance, -1) * residuals
+    elif y.ndim > 1:
+        covariance = shape.expand_dims(covariance, -1)
+    return out, covariance
 
 
 @beside_arguments

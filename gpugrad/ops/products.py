@@ -290,20 +290,29 @@ def kron(a: ArrayLike, b: ArrayLike) -> Any:
     return shape.reshape(elementwise.multiply(left, right), tuple(i * j for i, j in zip(m, n, strict=True)))
 
 
-def cross(a: ArrayLike, b: ArrayLike, axis: int = -1) -> Any:
-    """Cross product of vectors of three along an axis (`numpy.cross`).
+def cross(
+    a: ArrayLike,
+    b: ArrayLike,
+    axis: int | None = None,
+    *,
+    axisa: int = -1,
+    axisb: int = -1,
+    axisc: int = -1,
+) -> Any:
+    """Cross product of vectors of three along an axis, or one for each of `a`, `b` and the result (`numpy.cross`).
 
     >>> import gpugrad as gg
     >>> gg.cross([1.0, 0.0, 0.0], [0.0, 1.0, 0.0])
     tensor([0., 0., 1.])
     """
     x, y = as_tensors(a, b)
-    if x.shape[axis_of(axis, x.ndim)] != 3 or y.shape[axis_of(axis, y.ndim)] != 3:
-        raise ValueError(f"cross: axis {axis} must have length 3 in both, the shapes are {x.shape} and {y.shape}")
-    x, y = shape.moveaxis(x, axis, -1), shape.moveaxis(y, axis, -1)
+    axisa, axisb, axisc = (axisa, axisb, axisc) if axis is None else (axis, axis, axis)
+    if x.shape[axis_of(axisa, x.ndim)] != 3 or y.shape[axis_of(axisb, y.ndim)] != 3:
+        raise ValueError(f"cross: axes {axisa} and {axisb} must have length 3, the shapes are {x.shape} and {y.shape}")
+    x, y = shape.moveaxis(x, axisa, -1), shape.moveaxis(y, axisb, -1)
     ahead, behind = (Ellipsis, numpy.array([1, 2, 0])), (Ellipsis, numpy.array([2, 0, 1]))
     out = indexing.getitem(x, ahead) * indexing.getitem(y, behind) - indexing.getitem(x, behind) * indexing.getitem(y, ahead)
-    return shape.moveaxis(out, -1, axis)
+    return shape.moveaxis(out, -1, axisc)
 
 
 # --- PyTorch's names ----------------------------------------------------------------------------------------------

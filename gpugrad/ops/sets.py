@@ -9,8 +9,9 @@ import numpy
 from .. import backend
 from ..op import ArrayLike, as_tensor, raw
 from . import indexing, shape
+from .axes import axis_of, cut
 from .placing import beside_arguments, tensor_beside
-from .sorting import sort, unique
+from .sorting import sort
 
 
 class UniqueAll(NamedTuple):
@@ -37,6 +38,40 @@ class UniqueInverse(NamedTuple):
 
 
 @beside_arguments
+def _distinct(x: Any, axis: int | None, equal_nan: bool) -> UniqueAll:
+    """Distinct elements, or parts along an axis, in order, and the places of the first of each."""
+    x = as_tensor(x)
+    flat, along = (shape.reshape(x, -1), 0) if axis is None else (x, axis_of(axis, x.ndim))
+    array = raw(flat)
+    xp = backend.namespace_of(array)
+    options: dict[str, Any] = {"equal_nan": equal_nan} if xp is numpy else {}
+    options |= {} if axis is None else {"axis": along}
+    _, first, inverse, counts = xp.unique(array, return_index=True, return_inverse=True, return_counts=True, **options)
+    values = indexing.getitem(flat, cut(flat.ndim, along, first))
+    inverse = inverse.reshape(x.shape if axis is None else -1)
+    return UniqueAll(values, as_tensor(first), as_tensor(inverse), as_tensor(counts))
+
+
+def unique(
+    ar: ArrayLike,
+    return_index: bool = False,
+    return_inverse: bool = False,
+    return_counts: bool = False,
+    axis: int | None = None,
+    equal_nan: bool = True,
+) -> Any:
+    """Sorted elements without repeats, or parts along an axis (`numpy.unique`); the gradient goes to the first of each.
+
+    >>> import gpugrad as gg
+    >>> gg.unique([3.0, 1.0, 3.0])
+    tensor([1., 3.])
+    """
+    found = _distinct(ar, axis, equal_nan)
+    wanted = ((return_index, found.indices), (return_inverse, found.inverse_indices), (return_counts, found.counts))
+    more = [part for yes, part in wanted if yes]
+    return (found.values, *more) if more else found.values
+
+
 def unique_all(x: ArrayLike) -> UniqueAll:
     """Distinct values, where each comes first, which of them each element is, and how many there are (`numpy.unique_all`).
 
@@ -46,14 +81,7 @@ def unique_all(x: ArrayLike) -> UniqueAll:
     >>> gg.unique_all([3.0, 1.0, 3.0]).counts
     tensor([1, 2])
     """
-    flat = shape.reshape(as_tensor(x), -1)
-    array = raw(flat)
-    xp = backend.namespace_of(array)
-    _, first, inverse, counts = xp.unique(
-        array, return_index=True, return_inverse=True, return_counts=True, **({"equal_nan": False} if xp is numpy else {})
-    )
-    values = indexing.getitem(flat, first)
-    return UniqueAll(values, as_tensor(first), as_tensor(inverse.reshape(as_tensor(x).shape)), as_tensor(counts))
+    return _distinct(x, None, False)
 
 
 def unique_counts(x: ArrayLike) -> UniqueCounts:
@@ -122,13 +150,18 @@ def _pooled(ar1: Any, ar2: Any, assume_unique: bool) -> tuple[Any, Any]:
 
 
 @beside_arguments
-def intersect1d(ar1: ArrayLike, ar2: ArrayLike, assume_unique: bool = False) -> Any:
-    """Distinct values that are in both (`numpy.intersect1d`).
+def intersect1d(ar1: ArrayLike, ar2: ArrayLike, assume_unique: bool = False, return_indices: bool = False) -> Any:
+    """Distinct values that are in both (`numpy.intersect1d`), and if `return_indices` where they come first in each.
 
     >>> import gpugrad as gg
     >>> gg.intersect1d([3.0, 1.0], [1.0, 2.0])
     tensor([1.])
     """
+    if return_indices:
+        x = as_tensor(ar1)
+        (left, i), (right, j) = unique(x, True), unique(tensor_beside(ar2, x), True)
+        mine, theirs = raw(isin(left, right)), raw(isin(right, left))
+        return indexing.getitem(left, mine), indexing.getitem(i, mine), indexing.getitem(j, theirs)
     pool, twice = _pooled(ar1, ar2, assume_unique)
     return indexing.getitem(pool, twice.nonzero()[0])
 
@@ -161,6 +194,6 @@ def setdiff1d(ar1: ArrayLike, ar2: ArrayLike, assume_unique: bool = False) -> An
 
 
 __all__ = [
-    "UniqueAll", "UniqueCounts", "UniqueInverse", "intersect1d", "isin", "setdiff1d", "setxor1d", "union1d", "unique_all",
-    "unique_counts", "unique_inverse", "unique_values",
+    "UniqueAll", "UniqueCounts", "UniqueInverse", "intersect1d", "isin", "setdiff1d", "setxor1d", "union1d", "unique",
+    "unique_all", "unique_counts", "unique_inverse", "unique_values",
 ]  # fmt: skip

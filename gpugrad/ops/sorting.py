@@ -13,6 +13,7 @@ from ..op import ArrayLike, as_tensor, primitive, raw
 from . import comparison, elementwise, floating, indexing, reduction, shape
 from .axes import Axis, axes_of, axis_of, cut, kept_shape
 from .samples import array, calls, distinct
+from .scan import cumsum
 
 _MANY = 1 << 10
 """From so many elements on, it pays to sort without stability and to mend the ties."""
@@ -155,8 +156,8 @@ def topk(x: ArrayLike, k: int, axis: int = -1, largest: bool = True) -> TopK:
     return TopK(indexing.take_along_axis(x, raw(indices), axis), indices)
 
 
-def _sorted_last(a: Any, axis: Axis) -> tuple[Any, tuple[int, ...]]:
-    """The array with the reduced axes joined into a last one, and sorted along it; and its shape with those axes as ones."""
+def _joined_last(a: Any, axis: Axis) -> tuple[Any, tuple[int, ...]]:
+    """The array with the reduced axes joined into a last one; and its shape with those axes as ones."""
     x = as_tensor(a)
     kept = kept_shape(x.shape, axis)
     if axis is None:
@@ -174,11 +175,18 @@ def _sorted_last(a: Any, axis: Axis) -> tuple[Any, tuple[int, ...]]:
         x = x.astype("float64")
     if x.shape[-1] == 0:
         raise ValueError("quantile: there are no elements along the axis")
+    return x, kept
+
+
+def _sorted_last(a: Any, axis: Axis) -> tuple[Any, tuple[int, ...]]:
+    """`_joined_last`, sorted along the last axis."""
+    x, kept = _joined_last(a, axis)
     return sort(x), kept
 
 
 _STRAIGHT = {
     "linear": (-1.0, 0.0),
+    "interpolated_inverted_cdf": (0.0, -1.0),
     "hazen": (0.0, -0.5),
     "weibull": (1.0, -1.0),
     "median_unbiased": (1 / 3, -2 / 3),
@@ -195,27 +203,93 @@ _STEPS: dict[str, Any] = {
 """Methods by which the place is a rounded one."""
 
 
-def _place(q: Any, n: int, method: str) -> Any:
+def _averaged(place: Any) -> Any:
+    whole = floating.floor(place)
+    return elementwise.where(place == whole, place + 0.5, whole + 1)
+
+
+def _closest(place: Any) -> Any:
+    """Rounded, halves to the element with an even number, counted from 1."""
+    lower = floating.floor(place - 0.5)
+    tie = comparison.logical_and(lower == place - 0.5, elementwise.remainder(lower, 2) == 1)
+    return elementwise.where(tie, lower, lower + 1)
+
+
+_COUNTED: dict[str, Any] = {
+    "inverted_cdf": floating.ceil,
+    "averaged_inverted_cdf": _averaged,
+    "closest_observation": _closest,
+}
+"""Methods by which the place is ``q * n - 1``, rounded."""
+
+_METHODS = {**_STRAIGHT, **_STEPS, **_COUNTED}
+
+
+def _check_method(name: str, method: str) -> None:
+    if method not in _METHODS:
+        raise ValueError(f"{name}: method must be one of {', '.join(_METHODS)}, got {method!r}")
+
+
+def _place(q: Any, n: Any, method: str) -> Any:
     """Where among n sorted elements quantile `q`, a Tensor, lies: on the tape if `q` is."""
+    last = elementwise.maximum(n - 1, 0)
+    if method not in _STRAIGHT and getattr(q, "requires_grad", False):
+        raise DTypeError(f"quantile: by method {method!r} there is no gradient by q\n  at {format_site(user_site())}")
     if method in _STEPS:
-        if q.requires_grad:
-            raise DTypeError(f"quantile: by method {method!r} there is no gradient by q\n  at {format_site(user_site())}")
-        return _STEPS[method](q * (n - 1))
-    a, b = _STRAIGHT[method]
-    return elementwise.clip(q * (n + a) + b, 0.0, float(n - 1))
+        return _STEPS[method](q * last)
+    if method in _COUNTED:
+        place = _COUNTED[method](q * n - 1)
+    else:
+        a, b = _STRAIGHT[method]
+        place = q * (n + a) + b
+    return elementwise.minimum(elementwise.maximum(place, 0.0), last)
 
 
-def quantile(a: ArrayLike, q: Any, axis: Axis = None, method: str = "linear", keepdims: bool = False) -> Any:
+def _weighted(name: str, a: Any, q: Any, axis: Axis, method: str, keepdims: bool, weights: Any, skip_nan: bool) -> Any:
+    """Quantiles of elements that count as much as their weights say; these, and `q`, have no gradient."""
+    if method != "inverted_cdf":
+        raise ValueError(f"{name}: weights go with method='inverted_cdf' only, as in NumPy, not {method!r}")
+    x, w = as_tensor(a), as_tensor(weights)
+    if w.requires_grad:
+        raise DTypeError(f"{name}: there is no gradient by the weights: use weights.detach()\n  at {format_site(user_site())}")
+    if w.shape != x.shape:
+        if not isinstance(axis, int) or w.ndim != 1 or w.shape[0] != x.shape[axis_of(axis, x.ndim)]:
+            raise ValueError(f"{name}: weights of shape {w.shape} fit neither the array {x.shape} nor its axis {axis}")
+        w = shape.reshape(w, tuple(-1 if i == axis_of(axis, x.ndim) else 1 for i in range(x.ndim)))
+        w = shape.broadcast_to(w, x.shape)
+    x, kept = _joined_last(x, axis)
+    w = _joined_last(w, axis)[0].astype("float64")
+    missing = comparison.isnan(x)
+    w = elementwise.where(missing, 0.0, w) if skip_nan else w
+    order = raw(argsort(x))
+    x, w = indexing.take_along_axis(x, order, -1), indexing.take_along_axis(w, order, -1)
+    whole = reduction.sum(w, -1, True)
+    if bool((w < 0).any()) or not bool((whole + (whole == 0) * skip_nan > 0).all()):
+        raise ValueError(f"{name}: weights must be at least 0, and not all of them 0")
+    parts = as_tensor(q if hasattr(q, "dtype") else numpy.asarray(q, numpy.float64)).detach().to(x.device)
+    if parts.size and not (parts.min() >= 0 and parts.max() <= 1):
+        raise ValueError(f"{name}: q must be in [0, 1]")
+    share = cumsum(w, -1) / elementwise.where(whole == 0, 1.0, whole)
+    share = shape.expand_dims(elementwise.where(share == 0, -1.0, share), -2)
+    found = reduction.sum(shape.cast(comparison.less(share, shape.reshape(parts, (-1, 1))), "int64"), -1)
+    out = indexing.take_along_axis(x, raw(elementwise.minimum(found, x.shape[-1] - 1)), -1)
+    lost = reduction.all(missing, -1, True) if skip_nan else reduction.any(missing, -1, True)
+    out = shape.moveaxis(elementwise.where(lost, numpy.nan, out), -1, 0)
+    return shape.reshape(out, parts.shape + (kept if keepdims else out.shape[1:]))
+
+
+def quantile(a: ArrayLike, q: Any, axis: Axis = None, method: str = "linear", keepdims: bool = False, weights: Any = None) -> Any:
     """Quantiles over axes (`numpy.quantile`); differentiable by `a`, and by `q` where the method is not one of rounding.
 
-    With nan among the elements, nan.
+    With nan among the elements, nan. With weights, by method "inverted_cdf" only.
 
     >>> import gpugrad as gg
     >>> gg.quantile([1.0, 2.0, 3.0, 4.0], 0.5)
     tensor(2.5)
     """
-    if method not in _STRAIGHT | _STEPS:
-        raise ValueError(f"quantile: method must be one of {', '.join(_STRAIGHT | _STEPS)}, got {method!r}")
+    _check_method("quantile", method)
+    if weights is not None:
+        return _weighted("quantile", a, q, axis, method, keepdims, weights, False)
     x, kept = _sorted_last(a, axis)
     parts = as_tensor(q if hasattr(q, "dtype") else numpy.asarray(q, numpy.float64)).to(x.device)
     if parts.size and not (parts.detach().min() >= 0 and parts.detach().max() <= 1):
@@ -237,7 +311,9 @@ def quantile(a: ArrayLike, q: Any, axis: Axis = None, method: str = "linear", ke
     return shape.reshape(out, (*parts.shape, *kept)) if keepdims else out
 
 
-def percentile(a: ArrayLike, q: Any, axis: Axis = None, method: str = "linear", keepdims: bool = False) -> Any:
+def percentile(
+    a: ArrayLike, q: Any, axis: Axis = None, method: str = "linear", keepdims: bool = False, weights: Any = None
+) -> Any:
     """`quantile` in per cent (`numpy.percentile`).
 
     >>> import gpugrad as gg
@@ -245,7 +321,7 @@ def percentile(a: ArrayLike, q: Any, axis: Axis = None, method: str = "linear", 
     tensor(2.)
     """
     q = q if hasattr(q, "dtype") else numpy.asarray(q, numpy.float64)
-    return quantile(a, elementwise.divide(q, 100), axis, method, keepdims)
+    return quantile(a, elementwise.divide(q, 100), axis, method, keepdims, weights)
 
 
 def median(a: ArrayLike, axis: Axis = None, keepdims: bool = False) -> Any:
@@ -274,15 +350,18 @@ def nanmedian(a: ArrayLike, axis: Axis = None, keepdims: bool = False) -> Any:
     return shape.reshape(out, kept if keepdims else out.shape[:-1])
 
 
-def nanquantile(a: ArrayLike, q: Any, axis: Axis = None, method: str = "linear", keepdims: bool = False) -> Any:
+def nanquantile(
+    a: ArrayLike, q: Any, axis: Axis = None, method: str = "linear", keepdims: bool = False, weights: Any = None
+) -> Any:
     """Quantiles over axes of the numbers that are not nan (`numpy.nanquantile`); of none, nan.
 
     >>> import gpugrad as gg
     >>> gg.nanquantile([1.0, float("nan"), 3.0], 0.25)
     tensor(1.5)
     """
-    if method not in _STRAIGHT | _STEPS:
-        raise ValueError(f"nanquantile: method must be one of {', '.join(_STRAIGHT | _STEPS)}, got {method!r}")
+    _check_method("nanquantile", method)
+    if weights is not None:
+        return _weighted("nanquantile", a, q, axis, method, keepdims, weights, True)
     parts = numpy.asarray(backend.on_host(raw(q)), numpy.float64)
     if parts.size and not (parts.min() >= 0 and parts.max() <= 1):
         raise ValueError("nanquantile: q must be in [0, 1]")
@@ -290,11 +369,7 @@ def nanquantile(a: ArrayLike, q: Any, axis: Axis = None, method: str = "linear",
     count = reduction.sum(comparison.logical_not(comparison.isnan(x)), axis=-1, keepdims=True).detach()
     last = elementwise.maximum(count - 1, 0)
     points = backend.beside(parts.reshape(-1), raw(count))
-    if method in _STEPS:
-        place = _STEPS[method](points * last)
-    else:
-        shift, start = _STRAIGHT[method]
-        place = elementwise.minimum(elementwise.maximum(points * (count + shift) + start, 0.0), last)
+    place = _place(points, count, method)
     below = shape.cast(floating.floor(place), "int64")
     pair = [indexing.take_along_axis(x, raw(index), -1) for index in (below, elementwise.minimum(below + 1, last))]
     out = elementwise.add(pair[0], elementwise.multiply(pair[1] - pair[0], (place - below).astype(x.dtype)))
@@ -303,14 +378,16 @@ def nanquantile(a: ArrayLike, q: Any, axis: Axis = None, method: str = "linear",
     return shape.reshape(out, parts.shape + (kept if keepdims else out.shape[1:]))
 
 
-def nanpercentile(a: ArrayLike, q: Any, axis: Axis = None, method: str = "linear", keepdims: bool = False) -> Any:
+def nanpercentile(
+    a: ArrayLike, q: Any, axis: Axis = None, method: str = "linear", keepdims: bool = False, weights: Any = None
+) -> Any:
     """`nanquantile` in per cent (`numpy.nanpercentile`).
 
     >>> import gpugrad as gg
     >>> gg.nanpercentile([1.0, float("nan"), 3.0], 50)
     tensor(2.)
     """
-    return nanquantile(a, numpy.asarray(backend.on_host(raw(q))) / 100, axis, method, keepdims)
+    return nanquantile(a, numpy.asarray(backend.on_host(raw(q))) / 100, axis, method, keepdims, weights)
 
 
 # --- sets: values and indices without gradients -------------------------------------------------------------------
@@ -349,20 +426,6 @@ def argwhere(a: ArrayLike) -> Any:
     return shape.stack(nonzero(a), axis=1)
 
 
-def unique(ar: ArrayLike) -> Any:
-    """Sorted values without repeats (`numpy.unique`); the gradient goes to the first of each.
-
-    >>> import gpugrad as gg
-    >>> gg.unique([3.0, 1.0, 3.0])
-    tensor([1., 3.])
-    """
-    x = shape.reshape(as_tensor(ar), -1)
-    ordered = sort(x)
-    new = comparison.not_equal(raw(ordered)[1:], raw(ordered)[:-1])
-    places = raw(elementwise.add(flatnonzero(new), 1))
-    return shape.concatenate([indexing.getitem(ordered, slice(0, 1)), indexing.getitem(ordered, places)])
-
-
 def partition(a: ArrayLike, kth: int | Sequence[int], axis: int | None = -1) -> Any:
     """With the element that sorting would put there at place `kth`, smaller ones before it: sorted (`numpy.partition`).
 
@@ -388,5 +451,4 @@ __all__ = [
     "searchsorted",
     "sort",
     "topk",
-    "unique",
 ]

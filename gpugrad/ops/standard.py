@@ -11,7 +11,7 @@ from numpy.typing import DTypeLike
 from .. import backend, half
 from ..op import ArrayLike, as_tensor, as_tensors, raw
 from . import comparison, complex_numbers, elementwise, floating, indexing, manipulation, reduction, scan, shape, sorting
-from .axes import axes_of, axis_of
+from .axes import Axis, axes_of, axis_of, cut
 from .placing import beside_arguments
 
 
@@ -223,27 +223,33 @@ def ediff1d(ary: ArrayLike, to_end: Any = None, to_begin: Any = None) -> Any:
     return shape.concatenate([shape.reshape(part, -1) for part in as_tensors(*[p for p in parts if p is not None])])
 
 
-def insert(arr: ArrayLike, obj: int, values: ArrayLike, axis: int | None = None) -> Any:
-    """With values before one place along an axis (`numpy.insert`).
+def insert(arr: ArrayLike, obj: Any, values: ArrayLike, axis: int | None = None) -> Any:
+    """With values before one or several places along an axis (`numpy.insert`).
 
     >>> import gpugrad as gg
     >>> gg.insert([1.0, 3.0], 1, 2.0)
     tensor([1., 2., 3.])
+    >>> gg.insert([1.0, 3.0], [0, 2], 2.0)
+    tensor([2., 1., 3., 2.])
     """
     x, new = as_tensors(arr, values)
     x, along = (shape.reshape(x, -1), 0) if axis is None else (x, axis_of(axis, x.ndim))
-    if not isinstance(obj, int | numpy.integer):
-        raise TypeError("insert: only one place, an integer, is supported; join slices with gpugrad.concatenate")
     n = x.shape[along]
-    if not -n <= obj <= n:
-        raise IndexError(f"insert: place {obj} is out of bounds for axis {along} with {n} elements")
-    place = int(obj) + n if obj < 0 else int(obj)
-    new = shape.moveaxis(new, 0, along) if new.ndim == x.ndim and x.ndim > 1 else new
-    thickness = new.shape[along] if new.ndim == x.ndim else 1
-    new = shape.broadcast_to(new, tuple(thickness if i == along else m for i, m in enumerate(x.shape))).astype(x.dtype)
-    before = (slice(None),) * along
-    ends = [indexing.getitem(x, (*before, part)) for part in (slice(0, place), slice(place, None))]
-    return shape.concatenate([ends[0], new, ends[1]], along)
+    places = numpy.arange(n)[obj] if isinstance(obj, slice) else numpy.asarray(backend.on_host(raw(obj)))
+    places = places.astype(int) if not places.size else places.nonzero()[0] if places.dtype == bool else places
+    if places.dtype.kind not in "iu" or places.ndim > 1:
+        raise TypeError(f"insert: places must be an integer, a slice, or a vector of integers, got {obj!r}")
+    if places.size and (places.min() < -n or places.max() > n):
+        raise IndexError(f"insert: places {places} are out of bounds for axis {along} with {n} elements")
+    new = shape.reshape(new, (*(1,) * (x.ndim - new.ndim), *new.shape))
+    new = shape.moveaxis(new, 0, along) if places.ndim == 0 else new
+    places = numpy.where(places < 0, places + n, places).reshape(-1)
+    count = new.shape[along] if places.size == 1 else places.size
+    new = shape.broadcast_to(new, tuple(count if i == along else m for i, m in enumerate(x.shape))).astype(x.dtype)
+    places = numpy.broadcast_to(places, count)
+    before = numpy.concatenate([numpy.arange(n), places - 0.5])  # sorting by it puts each value where it belongs
+    order = numpy.argsort(before, kind="stable")
+    return indexing.getitem(shape.concatenate([x, new], along), cut(x.ndim, along, order))
 
 
 def resize(a: ArrayLike, new_shape: Any) -> Any:
@@ -276,21 +282,26 @@ def vander(x: ArrayLike, N: int | None = None, increasing: bool = False) -> Any:
     return elementwise.power(shape.expand_dims(x, -1), powers)
 
 
-def trim_zeros(filt: ArrayLike, trim: str = "fb") -> Any:
-    """A vector without its zeros in front (f) and at the back (b) (`numpy.trim_zeros`).
+def trim_zeros(filt: ArrayLike, trim: str = "fb", axis: Axis = None) -> Any:
+    """Without its zeros in front (f) and at the back (b), along all axes or some (`numpy.trim_zeros`).
 
     >>> import gpugrad as gg
     >>> gg.trim_zeros([0.0, 1.0, 0.0, 2.0, 0.0])
     tensor([1., 0., 2.])
     """
     x = as_tensor(filt)
-    if x.ndim != 1:
-        raise ValueError(f"trim_zeros: a vector is needed, got shape {x.shape}")
-    (kept,) = raw(x).nonzero()
-    if not len(kept):
-        return indexing.getitem(x, slice(0, 0))
     trim = trim.lower()
-    return indexing.getitem(x, slice(int(kept[0]) if "f" in trim else 0, int(kept[-1]) + 1 if "b" in trim else None))
+    if trim not in ("f", "b", "fb", "bf"):
+        raise ValueError(f"trim_zeros: trim must be 'f', 'b' or 'fb', got {trim!r}")
+    cuts = [slice(None)] * x.ndim
+    axes = axes_of(axis, x.ndim)
+    kept = raw(x).nonzero() if x.ndim else ()
+    for i in axes:
+        if not len(kept[i]):
+            cuts[i] = slice(0, 0)
+        else:
+            cuts[i] = slice(int(kept[i].min()) if "f" in trim else None, int(kept[i].max()) + 1 if "b" in trim else None)
+    return indexing.getitem(x, tuple(cuts))
 
 
 @beside_arguments

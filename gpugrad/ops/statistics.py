@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+import builtins
 from typing import Any
 
 import numpy
 
 from .. import backend, half
 from ..op import ArrayLike, as_tensor, as_tensors, raw
-from . import comparison, complex_numbers, elementwise, indexing, linalg, manipulation, reduction, scan, shape, sorting
+from . import (
+    comparison,
+    complex_numbers,
+    elementwise,
+    floating,
+    indexing,
+    linalg,
+    manipulation,
+    padding,
+    reduction,
+    scan,
+    shape,
+    sorting,
+)
 from .axes import Axis, axes_of, axis_of, cut
 
 
@@ -22,33 +36,42 @@ def ptp(a: ArrayLike, axis: Axis = None, keepdims: bool = False) -> Any:
     return elementwise.subtract(reduction.max(a, axis, keepdims), reduction.min(a, axis, keepdims))
 
 
-def _filled(a: ArrayLike, value: float) -> tuple[Any, Any]:
-    """The array with `value` for nan, and where it was."""
+def _filled(a: ArrayLike, value: Any, where: Any = None) -> tuple[Any, Any]:
+    """The array with `value` for nan and where `where` is false, and which elements those are."""
     x = as_tensor(a)
     missing = comparison.isnan(x)
-    if not half.is_inexact(x.dtype):
+    if where is not None and where is not True:
+        missing = shape.broadcast_to(comparison.logical_or(missing, comparison.logical_not(where)), x.shape)
+    elif not half.is_inexact(x.dtype):
         return x, missing
-    return elementwise.where(missing, value, x), missing
+    return elementwise.where(missing, value if half.is_inexact(x.dtype) else x.dtype.type(value), x), missing
 
 
-def nansum(a: ArrayLike, axis: Axis = None, keepdims: bool = False) -> Any:
+def _started(result: Any, initial: Any, join: Any) -> Any:
+    """The result of a reduction that starts from a value."""
+    return (
+        result if initial is None else join(result, result.dtype.type(initial) if isinstance(initial, int | float) else initial)
+    )
+
+
+def nansum(a: ArrayLike, axis: Axis = None, keepdims: bool = False, initial: Any = None, where: Any = None) -> Any:
     """Sum over axes, nan as 0 (`numpy.nansum`).
 
     >>> import gpugrad as gg
     >>> gg.nansum([1.0, float("nan"), 2.0])
     tensor(3.)
     """
-    return reduction.sum(_filled(a, 0.0)[0], axis, keepdims)
+    return _started(reduction.sum(_filled(a, 0, where)[0], axis, keepdims), initial, elementwise.add)
 
 
-def nanprod(a: ArrayLike, axis: Axis = None, keepdims: bool = False) -> Any:
+def nanprod(a: ArrayLike, axis: Axis = None, keepdims: bool = False, initial: Any = None, where: Any = None) -> Any:
     """Product over axes, nan as 1 (`numpy.nanprod`).
 
     >>> import gpugrad as gg
     >>> gg.nanprod([2.0, float("nan"), 3.0])
     tensor(6.)
     """
-    return scan.prod(_filled(a, 1.0)[0], axis, keepdims)
+    return _started(scan.prod(_filled(a, 1, where)[0], axis, keepdims), initial, elementwise.multiply)
 
 
 def nancumsum(a: ArrayLike, axis: int | None = None) -> Any:
@@ -58,7 +81,7 @@ def nancumsum(a: ArrayLike, axis: int | None = None) -> Any:
     >>> gg.nancumsum([1.0, float("nan"), 2.0])
     tensor([1., 1., 3.])
     """
-    return scan.cumsum(_filled(a, 0.0)[0], axis)
+    return scan.cumsum(_filled(a, 0)[0], axis)
 
 
 def nancumprod(a: ArrayLike, axis: int | None = None) -> Any:
@@ -68,95 +91,164 @@ def nancumprod(a: ArrayLike, axis: int | None = None) -> Any:
     >>> gg.nancumprod([2.0, float("nan"), 3.0])
     tensor([2., 2., 6.])
     """
-    return scan.cumprod(_filled(a, 1.0)[0], axis)
+    return scan.cumprod(_filled(a, 1)[0], axis)
 
 
 def _present(missing: Any, axis: Axis, keepdims: bool, dtype: Any) -> Any:
     return shape.cast(reduction.sum(comparison.logical_not(missing), axis, keepdims), dtype)
 
 
-def nanmean(a: ArrayLike, axis: Axis = None, keepdims: bool = False) -> Any:
+def nanmean(a: ArrayLike, axis: Axis = None, keepdims: bool = False, where: Any = None) -> Any:
     """Mean over axes of the numbers that are not nan (`numpy.nanmean`).
 
     >>> import gpugrad as gg
     >>> gg.nanmean([1.0, float("nan"), 3.0])
     tensor(2.)
     """
-    x, missing = _filled(a, 0.0)
+    return _mean_of(*_filled(a, 0, where), axis, keepdims)
+
+
+def _mean_of(x: Any, missing: Any, axis: Axis, keepdims: bool) -> Any:
+    """The mean of those that are there; the others are 0 in `x`."""
+    x = x if half.is_inexact(x.dtype) else x.astype("float64")
     return elementwise.divide(reduction.sum(x, axis, keepdims), _present(missing, axis, keepdims, x.dtype))
 
 
-def nanvar(a: ArrayLike, axis: Axis = None, ddof: float = 0, keepdims: bool = False) -> Any:
+def _var_of(x: Any, missing: Any, axis: Axis, ddof: float, keepdims: bool, mean: Any) -> Any:
+    """The variance of those that are there, about `mean` if that is given."""
+    mean = _mean_of(x, missing, axis, True) if mean is None else mean
+    centred = elementwise.where(missing, 0.0, elementwise.subtract(x, mean))
+    squares = complex_numbers.real(centred * complex_numbers.conjugate(centred))
+    freedom = _present(missing, axis, keepdims, squares.dtype) - ddof
+    return elementwise.divide(reduction.sum(squares, axis, keepdims), elementwise.maximum(freedom, 0))
+
+
+def _root(var: Any) -> Any:
+    constant = var == 0  # there the gradient is 0, as that of std
+    return elementwise.where(constant, 0.0, elementwise.sqrt(elementwise.where(constant, 1.0, var)))
+
+
+def nanvar(a: ArrayLike, axis: Axis = None, ddof: float = 0, keepdims: bool = False, where: Any = None, mean: Any = None) -> Any:
     """Variance over axes of the numbers that are not nan (`numpy.nanvar`).
 
     >>> import gpugrad as gg
     >>> gg.nanvar([1.0, float("nan"), 3.0])
     tensor(1.)
     """
-    x, missing = _filled(a, 0.0)
-    centred = elementwise.where(missing, 0.0, x - nanmean(a, axis, True))
-    squares = complex_numbers.real(centred * complex_numbers.conjugate(centred))
-    return reduction.sum(squares, axis, keepdims) / (_present(missing, axis, keepdims, squares.dtype) - ddof)
+    return _var_of(*_filled(a, 0, where), axis, ddof, keepdims, mean)
 
 
-def nanstd(a: ArrayLike, axis: Axis = None, ddof: float = 0, keepdims: bool = False) -> Any:
+def nanstd(a: ArrayLike, axis: Axis = None, ddof: float = 0, keepdims: bool = False, where: Any = None, mean: Any = None) -> Any:
     """Standard deviation over axes of the numbers that are not nan (`numpy.nanstd`).
 
     >>> import gpugrad as gg
     >>> gg.nanstd([1.0, float("nan"), 3.0])
     tensor(1.)
     """
-    var = nanvar(a, axis, ddof, keepdims)
-    constant = var == 0  # there the gradient is 0, as that of std
-    return elementwise.where(constant, 0.0, elementwise.sqrt(elementwise.where(constant, 1.0, var)))
+    return _root(nanvar(a, axis, ddof, keepdims, where, mean))
 
 
-def _nan_extremum(a: ArrayLike, reduce: Any, empty: float, axis: Axis, keepdims: bool) -> Any:
-    x, missing = _filled(a, empty)
-    if not half.is_inexact(x.dtype):
-        return reduce(x, axis, keepdims)
+def _nan_extremum(a: Any, reduce: Any, join: Any, empty: float, axis: Axis, keepdims: bool, initial: Any, where: Any) -> Any:
+    if where is not None and where is not True and initial is None:
+        raise ValueError("with where=, an initial= is needed for where there are no elements")
+    if not half.is_inexact(as_tensor(a).dtype):
+        x = as_tensor(a) if initial is None else _filled(a, initial, where)[0]
+        return _started(reduce(x, axis, keepdims), initial, join)
+    x, missing = _filled(a, empty, where)
+    if initial is not None:
+        return _started(reduce(x, axis, keepdims), initial, join)
     return elementwise.where(reduction.all(missing, axis, keepdims), numpy.nan, reduce(x, axis, keepdims))
 
 
-def nanmax(a: ArrayLike, axis: Axis = None, keepdims: bool = False) -> Any:
+def nanmax(a: ArrayLike, axis: Axis = None, keepdims: bool = False, initial: Any = None, where: Any = None) -> Any:
     """Largest of the numbers that are not nan, over axes (`numpy.nanmax`).
 
     >>> import gpugrad as gg
     >>> gg.nanmax([1.0, float("nan"), 3.0])
     tensor(3.)
     """
-    return _nan_extremum(a, reduction.max, -numpy.inf, axis, keepdims)
+    return _nan_extremum(a, reduction.max, elementwise.maximum, -numpy.inf, axis, keepdims, initial, where)
 
 
-def nanmin(a: ArrayLike, axis: Axis = None, keepdims: bool = False) -> Any:
+def nanmin(a: ArrayLike, axis: Axis = None, keepdims: bool = False, initial: Any = None, where: Any = None) -> Any:
     """Smallest of the numbers that are not nan, over axes (`numpy.nanmin`).
 
     >>> import gpugrad as gg
     >>> gg.nanmin([1.0, float("nan"), 3.0])
     tensor(1.)
     """
-    return _nan_extremum(a, reduction.min, numpy.inf, axis, keepdims)
+    return _nan_extremum(a, reduction.min, elementwise.minimum, numpy.inf, axis, keepdims, initial, where)
 
 
-def average(a: ArrayLike, axis: Axis = None, weights: Any = None, keepdims: bool = False) -> Any:
-    """Weighted mean over axes, differentiable by the weights too (`numpy.average`).
+def _where(a: Any, where: Any) -> tuple[Any, Any]:
+    """The array with 0 where `where` is false, and which elements those are; nan counts."""
+    x = as_tensor(a)
+    missing = shape.broadcast_to(comparison.logical_not(where), x.shape)
+    return elementwise.where(missing, x.dtype.type(0), x), missing
+
+
+def mean_where(a: ArrayLike, axis: Axis = None, keepdims: bool = False, where: Any = True) -> Any:
+    """Mean over axes of the elements where `where` is true: `numpy.mean` with that option."""
+    return _mean_of(*_where(a, where), axis, keepdims)
+
+
+def var_where(
+    a: ArrayLike,
+    axis: Axis = None,
+    ddof: float = 0,
+    keepdims: bool = False,
+    correction: float | None = None,
+    where: Any = True,
+    mean: Any = None,
+) -> Any:
+    """Variance over axes of the elements where `where` is true, about `mean`: `numpy.var` with those options."""
+    return _var_of(*_where(a, where), axis, ddof if correction is None else correction, keepdims, mean)
+
+
+def std_where(
+    a: ArrayLike,
+    axis: Axis = None,
+    ddof: float = 0,
+    keepdims: bool = False,
+    correction: float | None = None,
+    where: Any = True,
+    mean: Any = None,
+) -> Any:
+    """Standard deviation over axes of the elements where `where` is true: `numpy.std` with its options."""
+    return _root(var_where(a, axis, ddof, keepdims, correction, where, mean))
+
+
+def average(a: ArrayLike, axis: Axis = None, weights: Any = None, keepdims: bool = False, returned: bool = False) -> Any:
+    """Weighted mean over axes, differentiable by the weights too, and the sum of those if `returned` (`numpy.average`).
 
     >>> import gpugrad as gg
     >>> gg.average([1.0, 2.0], weights=[3.0, 1.0])
     tensor(1.25)
     """
     if weights is None:
-        return reduction.mean(a, axis, keepdims)
+        out = reduction.mean(a, axis, keepdims)
+        count = as_tensor(a).size // builtins.max(out.size, 1)
+        return (out, elementwise.add(indexing.zeros_of(out.detach()), count)) if returned else out
     x, w = as_tensors(a, weights)
     if w.shape != x.shape:
         if not isinstance(axis, int) or w.ndim != 1 or w.shape[0] != x.shape[axis_of(axis, x.ndim)]:
             raise ValueError(f"average: weights of shape {w.shape} fit neither the array {x.shape} nor its axis {axis}")
         w = shape.broadcast_to(_column(w, axis, x.ndim), x.shape)
-    return elementwise.divide(reduction.sum(x * w, axis, keepdims), reduction.sum(w, axis, keepdims))
+    total = reduction.sum(w, axis, keepdims)
+    out = elementwise.divide(reduction.sum(x * w, axis, keepdims), total)
+    return (out, shape.broadcast_to(total, out.shape).astype(out.dtype)) if returned else out
 
 
-def cov(m: ArrayLike, y: Any = None, rowvar: bool = True, bias: bool = False, ddof: int | None = None) -> Any:
-    """Covariance matrix: variables are rows, observations columns (`numpy.cov`).
+def cov(
+    m: ArrayLike,
+    y: Any = None,
+    rowvar: bool = True,
+    bias: bool = False,
+    ddof: int | None = None,
+    fweights: Any = None,
+    aweights: Any = None,
+) -> Any:
+    """Covariance matrix: variables are rows, observations columns (`numpy.cov`), these repeated and weighted.
 
     >>> import gpugrad as gg
     >>> gg.cov([[1.0, 2.0, 3.0], [3.0, 2.0, 1.0]])
@@ -166,9 +258,26 @@ def cov(m: ArrayLike, y: Any = None, rowvar: bool = True, bias: bool = False, dd
     rows = [manipulation.atleast_2d(v) for v in ((m,) if y is None else as_tensors(m, y))]
     rows = [row.T if not rowvar and row.shape[0] != 1 else row for row in rows]
     x = shape.concatenate(rows, 0)
-    x = x - reduction.mean(x, 1, True)
-    freedom = x.shape[1] - ((0 if bias else 1) if ddof is None else ddof)
-    return shape.squeeze(linalg.matmul(x, complex_numbers.conjugate(x.T)) / freedom)
+    less = (0 if bias else 1) if ddof is None else ddof
+    if fweights is None and aweights is None:
+        x = x - reduction.mean(x, 1, True)
+        return shape.squeeze(linalg.matmul(x, complex_numbers.conjugate(x.T)) / (x.shape[1] - less))
+    w, a = _cov_weights(x, fweights, aweights)
+    total = reduction.sum(w)
+    x = x - reduction.sum(x * w, 1, True) / total
+    freedom = total - less if a is None else total - less * reduction.sum(w * a) / total
+    return shape.squeeze(linalg.matmul(x * w, complex_numbers.conjugate(x.T)) / freedom)
+
+
+def _cov_weights(x: Any, fweights: Any, aweights: Any) -> tuple[Any, Any]:
+    """What each observation counts, and the part of it that is importance and not number."""
+    f, a = (None if weights is None else as_tensors(x, weights)[1] for weights in (fweights, aweights))
+    for name, given in (("fweights", f), ("aweights", a)):
+        if given is not None and (given.shape != x.shape[1:] or bool((given.detach() < 0).any())):
+            raise ValueError(f"cov: {name} must be a number of at least 0 for each of {x.shape[1]} observations")
+    if f is not None and bool(comparison.not_equal(f.detach(), floating.rint(f.detach())).any()):
+        raise TypeError("cov: fweights must be whole numbers")
+    return (a if f is None else f if a is None else f * a), a
 
 
 def corrcoef(x: ArrayLike, y: Any = None, rowvar: bool = True) -> Any:
@@ -282,14 +391,17 @@ def _end(f0: Any, f1: Any, f2: Any, near: Any, far: Any) -> Any:
     return f1 * both / (near * far) - f0 * (near + both) / (near * both) - f2 * near / (far * both)
 
 
-def interp(x: ArrayLike, xp: Any, fp: ArrayLike, left: Any = None, right: Any = None) -> Any:
-    """Piecewise linear interpolation, differentiable by `x` and `fp` (`numpy.interp`).
+def interp(x: ArrayLike, xp: Any, fp: ArrayLike, left: Any = None, right: Any = None, period: float | None = None) -> Any:
+    """Piecewise linear interpolation, differentiable by `x` and `fp` (`numpy.interp`); of angles, with a `period`.
 
     >>> import gpugrad as gg
     >>> gg.interp(1.5, [1.0, 2.0], [10.0, 20.0])
     tensor(15.)
     """
     x, values, knots = as_tensors(x, fp, xp)
+    if period is not None:
+        x, knots, values = _unrolled(x, knots, values, builtins.abs(period))
+        left = right = None
     found = elementwise.subtract(sorting.searchsorted(raw(knots), raw(x), "right"), 1)
     cell = raw(elementwise.clip(found, 0, max(knots.shape[0] - 2, 0)))
     ahead = raw(elementwise.clip(elementwise.add(cell, 1), None, knots.shape[0] - 1))
@@ -301,6 +413,19 @@ def interp(x: ArrayLike, xp: Any, fp: ArrayLike, left: Any = None, right: Any = 
     for beyond, value in ((x < knots[0], left), (x > knots[-1], right)):
         out = out if value is None else elementwise.where(beyond, value, out)
     return out
+
+
+def _unrolled(x: Any, knots: Any, values: Any, period: float) -> tuple[Any, Any, Any]:
+    """Places within one period, and knots over a little more than that."""
+    if not period or knots.ndim != 1 or knots.shape != values.shape:
+        raise ValueError("interp: with a period, which must not be 0, xp and fp are vectors of one length")
+    knots = elementwise.remainder(knots, period)
+    order = raw(sorting.argsort(knots))
+    knots, values = indexing.getitem(knots, order), indexing.getitem(values, order)
+    last, first = slice(-1, None), slice(0, 1)
+    knots = shape.concatenate([indexing.getitem(knots, last) - period, knots, indexing.getitem(knots, first) + period])
+    values = shape.concatenate([indexing.getitem(values, last), values, indexing.getitem(values, first)])
+    return elementwise.remainder(x, period), knots, values
 
 
 def convolve(a: ArrayLike, v: ArrayLike, mode: str = "full") -> Any:
@@ -318,7 +443,7 @@ def convolve(a: ArrayLike, v: ArrayLike, mode: str = "full") -> Any:
     if v.size > a.size:
         a, v = v, a
     n, m = a.size, v.size
-    padded = manipulation.pad(a, m - 1)
+    padded = padding.pad(a, m - 1)
     windows = backend.beside(numpy.arange(n + m - 1)[:, None] + numpy.arange(m), padded._array)
     full = linalg.matmul(indexing.getitem(padded, windows), indexing.getitem(v, slice(None, None, -1)))
     if mode == "full":
@@ -349,6 +474,7 @@ __all__ = [
     "cov",
     "gradient",
     "interp",
+    "mean_where",
     "nancumprod",
     "nancumsum",
     "nanmax",
@@ -359,5 +485,7 @@ __all__ = [
     "nansum",
     "nanvar",
     "ptp",
+    "std_where",
     "trapezoid",
+    "var_where",
 ]
