@@ -225,6 +225,7 @@ from .ops.gather import take as take
 from .ops.indexing import getitem as getitem
 from .ops.indexing import index_add_zeros as index_add_zeros
 from .ops.indexing import index_set as index_set
+from .ops.indexing import index_sum as index_sum
 from .ops.indexing import put_along_axis_zeros as put_along_axis_zeros
 from .ops.indexing import take_along_axis as take_along_axis
 from .ops.indexing import zeros_of as zeros_of

@@ -330,11 +330,12 @@ def walk(
     """
     pending: dict[Node, Any] = {}
     borrowed: set[Node] = set()
+    placed: set[Node] = set()  # those whose cotangents are collected in parts, see placed.py
     heap: list[tuple[int, Node]] = []
     following: Node | None = None  # the first parent of a node: in a chain, it is next and need not be heaped
     get, last_change = pending.get, mutations.last_change
     kept = None if wanted is None else _leading_to(wanted, [node for node, _ in roots])
-    watchers = current_mode().watchers
+    watchers, plain = current_mode().watchers, F
     enter, device = (F.beside, backend.current_device()) if F.raw and backend.libraries else (None, None)
     if watchers:
         F = watchers[0].rules(F, watchers)
@@ -361,6 +362,8 @@ def walk(
                     node = heappushpop(heap, (-following.index, following))[1] if heap else following
                     following = None
                 t = pending.pop(node)
+                if placed and node in placed:
+                    t = t.dense(plain.beside(t) if plain.raw and backend.libraries else plain)
                 pullback = node.pullback if kept is None else _pullback_into(node, kept)
                 saved = node.saved
                 if saved is None:
@@ -381,7 +384,14 @@ def walk(
                     elif enter is not None:
                         F = enter(g)
                     if g.shape != parent.shape:
-                        g = F.sum_to(g, parent.shape)
+                        if g.shape is None:  # a part of a cotangent
+                            placed.add(parent)
+                            previous = get(parent)
+                            if previous is not None:
+                                pending[parent] = previous + g if previous.shape is None else g + previous
+                                continue
+                        else:
+                            g = F.sum_to(g, parent.shape)
                     if g.dtype is not parent.dtype and g.dtype != parent.dtype:
                         g = F.astype(g, parent.dtype)
                     previous = get(parent)
@@ -394,6 +404,9 @@ def walk(
                                 following = parent
                             else:
                                 heappush(heap, (-parent.index, parent))
+            for node in placed:
+                if (t := get(node)) is not None:  # a leaf, or wanted
+                    pending[node] = t.dense(plain.beside(t) if plain.raw and backend.libraries else plain)
     except (GradientError, AnomalyError):
         raise
     except Exception as error:

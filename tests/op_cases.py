@@ -277,6 +277,9 @@ REFERENCES: dict[str, Callable[..., Any]] = {
     "linear_layers": linear_layers,
     "getitem": lambda x, index: x[index],
     "index_add_zeros": lambda x, index, shape: scatter(numbered(shape)[index], x, shape),
+    "index_sum": lambda arrays, indices, shape: sum(
+        scatter(numbered(shape)[index], x, shape) for x, index in zip(arrays, indices, strict=True)
+    ),
     "index_set": index_set,
     "put_along_axis_zeros": lambda x, indices, axis, shape: scatter(np.take_along_axis(numbered(shape), indices, axis), x, shape),
     "zeros_of": np.zeros_like,

@@ -27,6 +27,7 @@ LAYERS = [
     "backend",
     "cuda",
     "mutations",
+    "placed",
     "tape",
     "parts",
     "op",
