@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import numpy
-
 from .. import backend
 from ..op import ArrayLike, as_tensor, raw
 from . import indexing, shape
@@ -44,8 +42,7 @@ def _distinct(x: Any, axis: int | None, equal_nan: bool) -> UniqueAll:
     flat, along = (shape.reshape(x, -1), 0) if axis is None else (x, axis_of(axis, x.ndim))
     array = raw(flat)
     xp = backend.namespace_of(array)
-    options: dict[str, Any] = {"equal_nan": equal_nan} if xp is numpy else {}
-    options |= {} if axis is None else {"axis": along}
+    options: dict[str, Any] = {"equal_nan": equal_nan} | ({} if axis is None else {"axis": along})
     _, first, inverse, counts = xp.unique(array, return_index=True, return_inverse=True, return_counts=True, **options)
     values = indexing.getitem(flat, cut(flat.ndim, along, first))
     inverse = inverse.reshape(x.shape if axis is None else -1)

@@ -24,6 +24,7 @@ from . import (
     sorting,
 )
 from .axes import Axis, axes_of, axis_of, cut
+from .placing import tensor_beside
 
 
 def ptp(a: ArrayLike, axis: Axis = None, keepdims: bool = False) -> Any:
@@ -41,7 +42,7 @@ def _filled(a: ArrayLike, value: Any, where: Any = None) -> tuple[Any, Any]:
     x = as_tensor(a)
     missing = comparison.isnan(x)
     if where is not None and where is not True:
-        missing = shape.broadcast_to(comparison.logical_or(missing, comparison.logical_not(where)), x.shape)
+        missing = shape.broadcast_to(comparison.logical_or(missing, comparison.logical_not(tensor_beside(where, x))), x.shape)
     elif not half.is_inexact(x.dtype):
         return x, missing
     return elementwise.where(missing, value if half.is_inexact(x.dtype) else x.dtype.type(value), x), missing
@@ -183,7 +184,7 @@ def nanmin(a: ArrayLike, axis: Axis = None, keepdims: bool = False, initial: Any
 def _where(a: Any, where: Any) -> tuple[Any, Any]:
     """The array with 0 where `where` is false, and which elements those are; nan counts."""
     x = as_tensor(a)
-    missing = shape.broadcast_to(comparison.logical_not(where), x.shape)
+    missing = shape.broadcast_to(comparison.logical_not(tensor_beside(where, x)), x.shape)
     return elementwise.where(missing, x.dtype.type(0), x), missing
 
 
