@@ -205,6 +205,18 @@ def _index_add_zeros(F: Any, name: str, x: Any, index: Any, shape: Any) -> Any:
     return F.moveaxis(F.index_add_zeros(_last(F, x), _behind(index), (*shape, x.count)), -1, 0)
 
 
+@_of("index_sum")
+def _index_sum(F: Any, name: str, arrays: Any, indices: Any, shape: Any) -> Any:
+    batch = first_batch(arrays)
+    assert batch is not None
+    if all(map(is_basic, indices)):
+        one = numpy.broadcast_to(numpy.int8(0), shape)
+        aligned = [_aligned(F, x, one[index].ndim) for x, index in zip(arrays, indices, strict=True)]
+        return F.index_sum(aligned, tuple(map(_before, indices)), (batch.count, *shape))
+    behind = [_last(F, x) for x in arrays]
+    return F.moveaxis(F.index_sum(behind, tuple(map(_behind, indices)), (*shape, batch.count)), -1, 0)
+
+
 @_of("index_set")
 def _index_set(F: Any, name: str, x: Any, value: Any, index: Any) -> Any:
     batch = first_batch((x, value))

@@ -160,3 +160,13 @@ def test_against_pytorch() -> None:
             state = library.cos(state * row) + a[1:3, :].sum(0)
         (library.stack([state, rows[1]]) ** 2).sum().backward()
     np.testing.assert_allclose(x.grad.numpy(), t.grad.numpy(), rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_many_directions_at_once(name: str) -> None:
+    def program(x: Any) -> Any:
+        return PROGRAMS[name](gg.asarray(x))
+
+    direction = rng.normal(size=X.shape)
+    hessian = gg.hessian(program)(X).reshape(12, 12)
+    np.testing.assert_allclose(hessian @ direction.ravel(), gg.hvp(program, (X,), (direction,)).ravel(), rtol=1e-10, atol=1e-12)
