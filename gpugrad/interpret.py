@@ -17,9 +17,9 @@ import numpy
 from . import backend, half
 from . import op as _op
 from .cuda import kernel_forward, kernel_rules
-from .op import Composed, Op, Pullback, needed, registry
+from .op import Composed, Op, needed, registry
 from .parts import Parts, has_parts, pick
-from .tape import Node, ancestors, current_mode, freed, leaf, mode_with, walk
+from .tape import Node, Pullback, ancestors, current_mode, freed, leaf, mode_with, walk
 
 __all__ = [
     "RAW",

@@ -26,7 +26,7 @@ from .cuda import kernel_forward
 from .errors import PACKAGE, DeviceError, GradientError, describe, format_site, op_error, user_site
 from .mutations import Mutations, log_mutation, next_index
 from .parts import Lifted, pick
-from .tape import Node, Record, current_mode
+from .tape import Node, Pullback, Record, current_mode
 
 if TYPE_CHECKING:
     from .tensor import Tensor as TensorType
@@ -58,19 +58,6 @@ class Sample(NamedTuple):
 
 
 Samples: TypeAlias = Callable[[numpy.random.Generator], Iterable[Sample]]
-
-
-class Pullback:
-    """The rules of an op joined for one set of inputs that need a gradient.
-
-    ``save(inputs, out, params, aux)`` takes the saved values, and is None where there are none; ``call(F, t, saved)`` gives a
-    cotangent per input.
-    """
-
-    __slots__ = ("call", "save")
-
-    def __init__(self, save: Callable[..., tuple[Any, ...]] | None, call: Callable[..., tuple[Any, ...]]) -> None:
-        self.save, self.call = save, call
 
 
 class Op:
@@ -557,7 +544,7 @@ def _unwrapped(op: Op, inputs: tuple[Any, ...]) -> tuple[int, list[Any], list[No
             return -1, [sys.modules[__name__]], []
         else:
             kind = type(x)
-            if kind is list or kind is tuple or kind is str or (kind is _ndarray and x.dtype.kind not in "biufc"):
+            if kind is list or kind is tuple or kind is str or (kind is _ndarray and x.dtype.kind in "OSUMm"):
                 x = backend.as_weak(x, inputs, op.kind in ("elementwise", "multilinear"))  # refuses what is no numbers
             elif x is None and not op.takes_none:
                 raise TypeError("an array is needed, got None")

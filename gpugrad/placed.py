@@ -36,5 +36,7 @@ class Placed:
     def dense(self, F: Any) -> Any:
         """The sum, as an array or a Tensor of the whole shape."""
         if len(self.items) == 1:
-            return F.index_add_zeros(self.items[0], self.indices[0], self.whole)
-        return F.index_sum(self.items, tuple(self.indices), self.whole)
+            out = F.index_add_zeros(self.items[0], self.indices[0], self.whole)
+        else:
+            out = F.index_sum(self.items, tuple(self.indices), self.whole)
+        return out if out.dtype == self.dtype else F.astype(out, self.dtype)

@@ -202,6 +202,19 @@ def recording() -> Iterator[list[Record]]:
 # --- nodes --------------------------------------------------------------------------------------------------------
 
 
+class Pullback:
+    """The rules of an op joined for one set of inputs that need a gradient.
+
+    ``save(inputs, out, params, aux)`` takes the saved values, and is None where there are none; ``call(F, t, saved)`` gives a
+    cotangent per input.
+    """
+
+    __slots__ = ("call", "save")
+
+    def __init__(self, save: Callable[..., tuple[Any, ...]] | None, call: Callable[..., tuple[Any, ...]]) -> None:
+        self.save, self.call = save, call
+
+
 class Node:
     """One recorded result, or a leaf (then `op` is None and `grad` holds its gradient).
 
@@ -386,6 +399,7 @@ def walk(
                     if g.shape != parent.shape:
                         if g.shape is None:  # a part of a cotangent
                             placed.add(parent)
+                            g.dtype = parent.dtype
                             previous = get(parent)
                             if previous is not None:
                                 pending[parent] = previous + g if previous.shape is None else g + previous

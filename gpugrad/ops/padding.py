@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy
 
-from .. import backend
+from .. import backend, half
 from ..op import ArrayLike, as_tensor, raw
 from . import elementwise, floating, indexing, reduction, shape, sorting
 from .axes import cut
@@ -97,10 +97,10 @@ def _ramp(x: Any, axis: int, width: int, value: Any, side: int) -> Any:
     """From a value, which stands at the very end, towards the edge."""
     if x.shape[axis] == 0:
         raise ValueError(f"pad: axis {axis} has no elements to start a ramp from")
-    whole = x.dtype.kind not in "fc"
+    whole = not half.is_inexact(x.dtype)
     edge = _end(x, axis, side)
     edge = edge.astype("float64") if whole else edge
-    steps = numpy.arange(width, dtype=edge.dtype if edge.dtype.kind == "f" else None)[:: 1 if side == 0 else -1]
+    steps = numpy.arange(width, dtype=edge.dtype if half.is_floating(edge.dtype) else None)[:: 1 if side == 0 else -1]
     steps = backend.beside(steps.reshape(tuple(width if i == axis else 1 for i in range(x.ndim))), raw(x))
     out = elementwise.add(
         elementwise.multiply(elementwise.subtract(edge, value), elementwise.divide(steps, max(width, 1))), value
@@ -114,7 +114,7 @@ def _statistic(x: Any, axis: int, width: int, length: int | None, side: int, mod
     if count < 1:
         raise ValueError(f"pad: {mode} needs at least one element of axis {axis}: stat_length={length}, shape {x.shape}")
     found = _STATISTICS[mode](_end(x, axis, side, count), axis, keepdims=True)
-    found = found if x.dtype.kind in "fc" else floating.rint(found)
+    found = found if half.is_inexact(x.dtype) else floating.rint(found)
     return shape.broadcast_to(found.astype(x.dtype), tuple(width if i == axis else n for i, n in enumerate(x.shape)))
 
 
