@@ -58,7 +58,7 @@ GROUPS = [
         "ops.reduction ops.scan ops.statistics",
     ),
     Group("products", "Products", "Of matrices, vectors and tensors; more in [linalg](linalg.md).", "ops.linalg ops.products"),
-    Group("shapes", "Shapes", "The same elements in another arrangement.", "ops.shape ops.manipulation"),
+    Group("shapes", "Shapes", "The same elements in another arrangement.", "ops.shape ops.manipulation ops.padding"),
     Group(
         "indexing",
         "Indexing, sorting and sets",

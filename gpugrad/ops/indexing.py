@@ -202,11 +202,9 @@ def index_sum(xp: Any, arrays: Sequence[ArrayLike], indices: tuple[Any, ...], sh
     tensor([1., 2., 0., 3.])
     """
     out = xp.zeros(shape, arrays[0].dtype)
-    for i, (x, index) in enumerate(zip(arrays, indices)):
+    for x, index in zip(arrays, indices):
         if not is_basic(index):
             _add_at(xp, out, index, x)
-        elif i == 0:
-            out[index] = x
         elif (part := out[index]).ndim:
             part += x  # a view: half the time of out[index] += x
         else:
