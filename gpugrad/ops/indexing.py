@@ -204,7 +204,7 @@ def index_sum(xp: Any, arrays: Sequence[ArrayLike], indices: tuple[Any, ...], sh
     out = xp.zeros(shape, arrays[0].dtype)
     for x, index in zip(arrays, indices):
         if not is_basic(index):
-            _add_at(xp, out, index, x)
+            add_at(xp, out, index, x)
         elif (part := out[index]).ndim:
             part += x  # a view: half the time of out[index] += x
         else:
