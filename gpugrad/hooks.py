@@ -85,6 +85,9 @@ class _Hooked:
     def __init__(self) -> None:
         self.nodes: weakref.WeakSet[Node] = weakref.WeakSet()
 
+    def __bool__(self) -> bool:
+        return bool(self.nodes)
+
     def rules(self, F: Any) -> Any:
         """The interpreter, with hooks; itself if there are none."""
         return _HookedRules(F) if self.nodes else F

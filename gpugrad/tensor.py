@@ -497,7 +497,7 @@ _accumulating = threading.RLock()
 def _backward_raw(output: Tensor, cotangent: Any, retain: bool) -> None:
     """First order, on raw arrays: the fast path."""
     start = cotangent._array if isinstance(cotangent, Tensor) else cotangent
-    F = raw_for(start, not retain, not retain and _tape.hooked is None and not current_mode().watchers)
+    F = raw_for(start, not retain, not retain and not _tape.hooked and not current_mode().watchers)
     found, borrowed = walk(F, ((output._node, conjugate(F, start)),), retain=retain)
     with _accumulating:
         for node, grad in found.items():
