@@ -14,13 +14,11 @@ template <> struct Arithmetic<__half> { using type = float; };
 template <> struct Arithmetic<__nv_bfloat16> { using type = float; };
 template <class T> using Real = typename Arithmetic<T>::type;
 
-__device__ inline float to_real(float x) { return x; }
-__device__ inline double to_real(double x) { return x; }
+template <class T> __device__ inline T to_real(T x) { return x; }
 __device__ inline float to_real(__half x) { return __half2float(x); }
 __device__ inline float to_real(__nv_bfloat16 x) { return __bfloat162float(x); }
 
-__device__ inline void set(float& out, float x) { out = x; }
-__device__ inline void set(double& out, double x) { out = x; }
+template <class T> __device__ inline void set(T& out, Real<T> x) { out = x; }
 __device__ inline void set(__half& out, float x) { out = __float2half_rn(x); }
 __device__ inline void set(__nv_bfloat16& out, float x) { out = __float2bfloat16_rn(x); }
 

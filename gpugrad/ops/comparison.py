@@ -88,7 +88,7 @@ def logical_or(x: ArrayLike, y: ArrayLike) -> Any:
     """
 
 
-@elementwise(ufunc="logical_xor", samples=binary())
+@elementwise(ufunc="logical_xor", cuda="!{x} != !{y}", samples=binary())
 def logical_xor(x: ArrayLike, y: ArrayLike) -> Any:
     """Exactly one is true, elementwise (`numpy.logical_xor`).
 

@@ -270,6 +270,7 @@ def log1p(x: ArrayLike) -> Any:
 
 @elementwise(
     ufunc="logaddexp",
+    cuda="{x} == {y} ? {x} + {C}(0.6931471805599453) : ({x} > {y} ? {x} : {y}) + log1p(exp(-fabs({x} - {y})))",
     d=(lambda F, t, x, y: t * F.sigmoid(x - y), lambda F, t, x, y: t * F.sigmoid(y - x)),
     samples=binary(),
 )
@@ -458,7 +459,7 @@ def _tie(F: Any, larger: Any, equal: Any, like: Any) -> Any:
 
 @elementwise(
     ufunc="maximum",
-    cuda="fmax({x}, {y})",
+    cuda="{x} > {y} || {x} != {x} ? {x} : {y}",
     d=(lambda F, t, x, y: t * _tie(F, x > y, x == y, t), lambda F, t, x, y: t * _tie(F, y > x, x == y, t)),
     samples=calls(_two_distinct, lambda rng: ((distinct(rng, 3, 4), 0.01), {})),
 )
@@ -473,7 +474,7 @@ def maximum(x: ArrayLike, y: ArrayLike) -> Any:
 
 @elementwise(
     ufunc="minimum",
-    cuda="fmin({x}, {y})",
+    cuda="{x} < {y} || {x} != {x} ? {x} : {y}",
     d=(lambda F, t, x, y: t * _tie(F, x < y, x == y, t), lambda F, t, x, y: t * _tie(F, y < x, x == y, t)),
     samples=calls(_two_distinct, lambda rng: ((distinct(rng, 3, 4), 0.01), {})),
 )
@@ -533,7 +534,7 @@ def where(xp: Any, condition: ArrayLike, x: ArrayLike, y: ArrayLike) -> Any:
 
 @elementwise(
     ufunc="remainder",
-    cuda="{x} - floor({x} / {y}) * {y}",
+    cuda="python_remainder({x}, {y})",
     d=(lambda F, t: t, lambda F, t, x, y: -t * F.floor_divide(x, y)),
     samples=calls(
         lambda rng: ((array(rng, 3, 4), array(rng, 4, low=0.7, high=0.9)), {}), lambda rng: ((array(rng, 5), 0.77), {})
@@ -563,7 +564,7 @@ def _sign_jvp(F: Any, tangents: list[Any], x: Any) -> Any:
     return F.conjugate(_sign_rule(F, F.conjugate(tangents[0]), x))
 
 
-@elementwise(ufunc="sign", d=(_sign_rule,), jvp=_sign_jvp, samples=unary())
+@elementwise(ufunc="sign", cuda="{x} > 0 ? 1 : {x} < 0 ? -1 : {x}", d=(_sign_rule,), jvp=_sign_jvp, samples=unary())
 def sign(x: ArrayLike) -> Any:
     """-1, 0 or 1 (`numpy.sign`); its gradient is 0.
 
@@ -578,7 +579,7 @@ def flat(F: Any, t: Any) -> Any:
     return F.zeros_of(t)
 
 
-@elementwise(ufunc="floor_divide", d=(flat, flat), samples=binary(0.5, 3))
+@elementwise(ufunc="floor_divide", cuda="python_quotient({x}, {y})", d=(flat, flat), samples=binary(0.5, 3))
 def floor_divide(x: ArrayLike, y: ArrayLike) -> Any:
     """``x // y``: the quotient, rounded down (`numpy.floor_divide`); its gradient is 0.
 

@@ -107,7 +107,7 @@ def float_power(x: ArrayLike, y: ArrayLike) -> Any:
 
 @elementwise(
     ufunc="heaviside",
-    cuda="{x} > 0 ? 1 : {x} == 0 ? {y} : 0",
+    cuda="{x} > 0 ? 1 : {x} == 0 ? {y} : {x} < 0 ? 0 : {x}",
     d=(flat, lambda F, t, x: t * (x == 0)),
     samples=calls(lambda rng: ((numpy.array([-1, 0, 2]), array(rng, 3)), {}), lambda rng: ((array(rng, 3), array(rng, 3)), {})),
 )
@@ -158,7 +158,7 @@ def fmin(x: ArrayLike, y: ArrayLike) -> Any:
     """
 
 
-@elementwise(ufunc="deg2rad", cuda="{x} * 0.017453292519943295", d=(lambda F, t: t * (math.pi / 180),), samples=unary())
+@elementwise(ufunc="deg2rad", cuda="{x} * {C}(0.017453292519943295)", d=(lambda F, t: t * (math.pi / 180),), samples=unary())
 def deg2rad(x: ArrayLike) -> Any:
     """Degrees to radians, elementwise (`numpy.deg2rad`, `numpy.radians`).
 
@@ -168,7 +168,7 @@ def deg2rad(x: ArrayLike) -> Any:
     """
 
 
-@elementwise(ufunc="rad2deg", cuda="{x} * 57.29577951308232", d=(lambda F, t: t * (180 / math.pi),), samples=unary())
+@elementwise(ufunc="rad2deg", cuda="{x} * {C}(57.29577951308232)", d=(lambda F, t: t * (180 / math.pi),), samples=unary())
 def rad2deg(x: ArrayLike) -> Any:
     """Radians to degrees, elementwise (`numpy.rad2deg`, `numpy.degrees`).
 
@@ -217,7 +217,7 @@ def spacing(xp: Any, x: ArrayLike) -> Any:
     return xp.copysign(xp.nextafter(size, numpy.inf) - size, x)
 
 
-@elementwise(ufunc="signbit", samples=unary())
+@elementwise(ufunc="signbit", cuda="signbit({x})", samples=unary())
 def signbit(x: ArrayLike) -> Any:
     """Whether the sign bit is set, also of -0.0 (`numpy.signbit`).
 
@@ -263,7 +263,7 @@ def sinc(xp: Any, x: ArrayLike) -> Any:
     return xp.sinc(xp.asarray(x))
 
 
-@elementwise(ufunc="floor", d=(flat,), samples=unary())
+@elementwise(ufunc="floor", cuda="floor({x})", d=(flat,), samples=unary())
 def floor(x: ArrayLike) -> Any:
     """Largest integer not above (`numpy.floor`); its gradient is 0.
 
@@ -273,7 +273,7 @@ def floor(x: ArrayLike) -> Any:
     """
 
 
-@elementwise(ufunc="ceil", d=(flat,), samples=unary())
+@elementwise(ufunc="ceil", cuda="ceil({x})", d=(flat,), samples=unary())
 def ceil(x: ArrayLike) -> Any:
     """Smallest integer not below (`numpy.ceil`); its gradient is 0.
 
@@ -283,7 +283,7 @@ def ceil(x: ArrayLike) -> Any:
     """
 
 
-@elementwise(ufunc="rint", d=(flat,), samples=unary())
+@elementwise(ufunc="rint", cuda="rint({x})", d=(flat,), samples=unary())
 def rint(x: ArrayLike) -> Any:
     """Nearest integer, halves to even (`numpy.rint`); its gradient is 0.
 
@@ -293,7 +293,7 @@ def rint(x: ArrayLike) -> Any:
     """
 
 
-@elementwise(ufunc="trunc", d=(flat,), samples=unary())
+@elementwise(ufunc="trunc", cuda="trunc({x})", d=(flat,), samples=unary())
 def trunc(x: ArrayLike) -> Any:
     """Integer part, towards zero (`numpy.trunc`); its gradient is 0.
 
