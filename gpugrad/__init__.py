@@ -81,6 +81,7 @@ from .errors import DataError as DataError
 from .errors import DeviceError as DeviceError
 from .errors import DistributedError as DistributedError
 from .errors import DTypeError as DTypeError
+from .errors import FusionError as FusionError
 from .errors import GpugradError as GpugradError
 from .errors import GradientError as GradientError
 from .errors import LinearAlgebraError as LinearAlgebraError
@@ -111,6 +112,7 @@ from .ops.aliases import concat as concat
 from .ops.aliases import conj as conj
 from .ops.aliases import permute_dims as permute_dims
 from .ops.aliases import pow as pow
+from .ops.chain import fuse as fuse
 from .ops.comparison import bitwise_and as bitwise_and
 from .ops.comparison import bitwise_or as bitwise_or
 from .ops.comparison import bitwise_xor as bitwise_xor

@@ -59,6 +59,9 @@ libraries: list[ModuleType] = []
 detours: list[Any] = []
 """Why an op's forward must be looked up: `libraries`, and the watchers that are on in some thread. Mostly empty."""
 
+other_arrays: tuple[type, ...] = ()
+"""Classes of arrays that are not NumPy's: CuPy's, once one was seen, and those that `gpugrad.fuse` traces functions with."""
+
 many_devices = False
 """Whether there are several GPUs, so that the current one of CuPy must be looked after."""
 
@@ -227,17 +230,19 @@ def is_cuda_failure(error: BaseException) -> bool:
 
 
 def _note(library: ModuleType) -> None:
-    global many_devices
+    global many_devices, other_arrays
     if library not in libraries:
         libraries.append(library)
+        other_arrays = (library.ndarray, *other_arrays)
         detours.append(library)
         many_devices = int(library.cuda.runtime.getDeviceCount()) > 1
 
 
 def forget_cupy() -> None:
     """As if no CuPy array had been seen: for tests that put something in its place."""
-    global many_devices
+    global many_devices, other_arrays
     detours[:] = [detour for detour in detours if detour not in libraries]
+    other_arrays = tuple(cls for cls in other_arrays if cls not in [library.ndarray for library in libraries])
     libraries.clear()
     reports.clear()
     many_devices = False
@@ -430,7 +435,7 @@ def real_only(x: Any) -> Any:
 
 def as_result(value: Any) -> Any:
     """What a forward returned as an array: NumPy's scalars become 0-d arrays."""
-    return value if libraries and isinstance(value, libraries[0].ndarray) else numpy.asarray(value)
+    return value if isinstance(value, other_arrays) else numpy.asarray(value)
 
 
 def to_device(array: Any, device: str | None) -> Any:

@@ -24,6 +24,7 @@ __all__ = [
     "DataError",
     "DeviceError",
     "DistributedError",
+    "FusionError",
     "GpugradError",
     "GradientError",
     "LinearAlgebraError",
@@ -72,6 +73,10 @@ class OutOfMemoryError(GpugradError, MemoryError):
 
 class GradientError(GpugradError, RuntimeError):
     """A gradient that was asked for and cannot be had."""
+
+
+class FusionError(GpugradError, ValueError):
+    """A function that `gpugrad.fuse` cannot make one elementwise kernel of."""
 
 
 class AnomalyError(GpugradError, FloatingPointError):

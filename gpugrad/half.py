@@ -98,7 +98,7 @@ def widened(value: Any) -> Any:
     return value.astype(numpy.float32) if is_half(value) else value
 
 
-def in_float32(function: Callable[..., Any], *arrays: Any, **params: Any) -> Any:
+def in_float32(function: Callable[..., Any], /, *arrays: Any, **params: Any) -> Any:
     """A forward on raw arrays: where some are bfloat16, in float32 and rounded."""
     if not any(map(is_half, _flat(arrays))):
         return function(*arrays, **params)

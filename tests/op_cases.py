@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -221,6 +222,8 @@ def linear_layers(arrays: Any, activations: Any) -> Any:
     return x
 
 
+IN_NUMPY = SimpleNamespace(tanh=np.tanh, exp=np.exp, where=np.where, sigmoid=special.expit)
+
 REFERENCES: dict[str, Callable[..., Any]] = {
     "dropout_from": dropout_from,
     "bias_activation_dropout_from": bias_activation_dropout_from,
@@ -275,6 +278,7 @@ REFERENCES: dict[str, Callable[..., Any]] = {
     "mm": lambda x, y: np.einsum("ij,jk->ik", x, y),
     "linear": lambda x, weight, bias=0: np.einsum("...i,oi->...o", x, weight) + bias,
     "linear_layers": linear_layers,
+    "chain": lambda arrays, function: function.call(IN_NUMPY, arrays),
     "getitem": lambda x, index: x[index],
     "index_add_zeros": lambda x, index, shape: scatter(numbered(shape)[index], x, shape),
     "index_sum": lambda arrays, indices, shape: sum(

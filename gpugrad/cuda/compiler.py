@@ -17,7 +17,17 @@ from typing import Any, NamedTuple
 
 from ..errors import DeviceError
 
-__all__ = ["KERNELS", "OPTIONS", "Compiled", "compile_file", "include_folder", "kernel_folder", "kernel_name", "source"]
+__all__ = [
+    "KERNELS",
+    "OPTIONS",
+    "Compiled",
+    "compile_file",
+    "compile_text",
+    "include_folder",
+    "kernel_folder",
+    "kernel_name",
+    "source",
+]
 
 OPTIONS = ("-std=c++17",)
 """What a compiler is told. CuPy adds where the headers of its own CUDA are."""
@@ -84,6 +94,7 @@ KERNELS: dict[str, tuple[str, ...]] = {
         *_instances(("sgd", "sgd_momentum"), CTYPES.values()),
         *_instances(("adam",), CTYPES.values(), ("false", "true")),
     ),
+    "generated": (),  # those are written when they are needed
     "reduce": _instances(("sum_rows", "sum_columns"), CTYPES.values()),
 }
 """Every kernel of every file, as the name expressions of the instances that are tested."""
@@ -179,8 +190,12 @@ def compile_file(file: str, arch: str, kernels: Sequence[str] | None = None) -> 
     DeviceError
         If NVRTC is missing or refuses the source; with its log.
     """
+    return compile_text(file, source(file), arch, KERNELS[file] if kernels is None else kernels)
+
+
+def compile_text(file: str, text: str, arch: str, kernels: Sequence[str]) -> Compiled:
+    """`compile_file`, of any text."""
     library, program = _nvrtc(), ctypes.c_void_p()
-    kernels = KERNELS[file] if kernels is None else kernels
 
     def check(result: int) -> None:
         if result:
@@ -197,7 +212,7 @@ def compile_file(file: str, arch: str, kernels: Sequence[str] | None = None) -> 
         return read("ProgramLog").rstrip(b"\0").decode()
 
     name = f"{file}.cu".encode()
-    check(library.nvrtcCreateProgram(ctypes.byref(program), source(file).encode(), name, 0, None, None))
+    check(library.nvrtcCreateProgram(ctypes.byref(program), text.encode(), name, 0, None, None))
     try:
         for kernel in kernels:
             check(library.nvrtcAddNameExpression(program, kernel.encode()))

@@ -58,9 +58,18 @@ class Launcher:
         """The kernel of a file by its name expression; compiled when first asked for."""
         found = self._functions.get((file, kernel))
         if found is None:
-            module = self.xp.RawModule(code=source(file), options=OPTIONS, name_expressions=(kernel,))
-            found = self._functions[file, kernel] = module.get_function(kernel)
+            found = self._functions[file, kernel] = self._compiled(source(file), kernel)
         return found
+
+    def text(self, code: str, kernel: str) -> Any:
+        """The kernel of a text that is in no file; compiled when first asked for."""
+        found = self._functions.get((code, kernel))
+        if found is None:
+            found = self._functions[code, kernel] = self._compiled(code, kernel)
+        return found
+
+    def _compiled(self, code: str, kernel: str) -> Any:
+        return self.xp.RawModule(code=code, options=OPTIONS, name_expressions=(kernel,)).get_function(kernel)
 
     def __call__(self, file: str, kernel: str, grid: tuple[int, ...], block: tuple[int, ...], *arguments: Any) -> None:
         """Start a kernel. Numbers are NumPy scalars of the declared type; None is a null pointer."""

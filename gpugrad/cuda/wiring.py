@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy
 
 from .. import half
-from . import kernels, optimizers, products
+from . import chains, kernels, optimizers, products
 from .compiler import ACTIVATIONS
 from .late import ClassIds
 from .launcher import Launcher, real_of
@@ -524,6 +524,7 @@ def _through_activation(xp: Any, t: Any, i: int, aux: _Layers, name: str, bias: 
 
 
 FORWARDS["linear_layers"], RULES["linear_layers"] = _linear_layers, _linear_layers_rule
+FORWARDS["chain"], RULES["chain"] = functools.partial(chains.forward, _launch), functools.partial(chains.rule, _launch)
 
 
 # --- optimisers' steps --------------------------------------------------------------------------------------------

@@ -244,6 +244,8 @@ def _label(node: Node, numbers: dict[int, str]) -> str:
         return WITH_CONSTANT[op.name][i].format(c=c.replace("-", "−"))
     if op.name == "linear_layers":
         return " > ".join("linear" if name is None else f"linear, {name}" for name in node.params["activations"])
+    if op.name == "chain":
+        return str(node.params["function"].name)
     return SYMBOLS.get(op.name, op.name)
 
 

@@ -12,6 +12,7 @@ from ..backend import check_reports, made_beside, namespace_of, reports
 from ..errors import DTypeError, ShapeError, describe
 from ..op import ArrayLike, apply, as_tensor, as_tensors, composed, fused, raw, registry
 from . import loss
+from .chain import fuse
 from .distance import at_least
 from .loss import check_targets, complex_loss, reduce, same_shape
 from .samples import array, calls
@@ -222,11 +223,17 @@ def kl_div(x: ArrayLike, target: ArrayLike, reduction: str = "mean", log_target:
     F = composed
     same_shape("kl_div", x, target)
     x, target = as_tensors(x, target)
-    share, log_share = (F.exp(target), target) if log_target else (target, F.log(F.where(target == 0, 1.0, target)))
-    losses = share * (log_share - x)
+    losses = divergence.within(F, x, target, log_target)
     if reduction == "batchmean":
         return F.sum(losses) / (x.shape[0] if x.ndim else 1)
     return reduce(F, losses, reduction)
+
+
+@fuse
+def divergence(F: Any, x: Any, target: Any, log_target: bool) -> Any:
+    """``target * (log target - x)``."""
+    share, log_share = (F.exp(target), target) if log_target else (target, F.log(F.where(target == 0, 1.0, target)))
+    return share * (log_share - x)
 
 
 def poisson_nll_loss(
@@ -249,12 +256,18 @@ def poisson_nll_loss(
     F = composed
     same_shape("poisson_nll_loss", x, target)
     x, target = as_tensors(x, target)
+    return reduce(F, poisson_nll.within(F, x, target, log_input, full, eps), reduction)
+
+
+@fuse
+def poisson_nll(F: Any, x: Any, target: Any, log_input: bool, full: bool, eps: float) -> Any:
+    """``x - target * log(x)``, without or with ``log(target!)``."""
     losses = F.exp(x) - target * x if log_input else x - target * F.log(x + eps)
     if full:
         many = F.where(target > 1, target, 1.0)
         stirling = many * F.log(many) - many + 0.5 * F.log(2 * math.pi * many)
         losses = losses + F.where(target > 1, stirling, 0.0)
-    return reduce(F, losses, reduction)
+    return losses
 
 
 def gaussian_nll_loss(
@@ -282,9 +295,14 @@ def gaussian_nll_loss(
         raise ShapeError(f"gaussian_nll_loss: var must have shape {x.shape} or {x.shape[:-1]}, got {var.shape}")
     if var.size and var._array.min() < 0:
         raise ValueError(f"gaussian_nll_loss: variances cannot be negative; the least is {var._array.min()}")
-    safe = at_least(var, eps)
-    losses = 0.5 * (F.log(safe) + F.square(F.subtract(x, target)) / safe)
-    return reduce(F, losses + 0.5 * math.log(2 * math.pi) if full else losses, reduction)
+    return reduce(F, gaussian_nll.within(F, x, target, at_least(var, eps), full), reduction)
+
+
+@fuse
+def gaussian_nll(F: Any, x: Any, target: Any, var: Any, full: bool) -> Any:
+    """``(log var + (x - target)**2 / var) / 2``."""
+    losses = 0.5 * (F.log(var) + F.square(F.subtract(x, target)) / var)
+    return losses + 0.5 * math.log(2 * math.pi) if full else losses
 
 
 __all__ = ["cross_entropy", "gaussian_nll_loss", "kl_div", "nll_loss", "poisson_nll_loss"]

@@ -13,6 +13,7 @@ from .. import backend
 from ..backend import real_only
 from ..errors import DTypeError, ShapeError, describe, format_site, user_frame, user_site
 from ..op import ArrayLike, composed, elementwise_function, fused
+from .chain import fuse
 from .samples import array, calls, distinct
 from .shape import ones_vector
 
@@ -69,6 +70,12 @@ def _pairs(**kwargs: Any) -> Any:
     return calls(*map(one, _REDUCTIONS))
 
 
+@fuse
+def squared_error(F: Any, x: Any, target: Any) -> Any:
+    """``(x - target)**2``."""
+    return F.square(F.subtract(x, target))
+
+
 @fused(samples=_pairs())
 def mse_loss(F: Any, x: ArrayLike, target: ArrayLike, reduction: str = "mean") -> Any:
     """Squared error ``(x - target)**2`` (`torch.nn.functional.mse_loss`).
@@ -80,7 +87,13 @@ def mse_loss(F: Any, x: ArrayLike, target: ArrayLike, reduction: str = "mean") -
     tensor(2.)
     """
     same_shape("mse_loss", x, target)
-    return reduce(F, F.square(F.subtract(x, target)), reduction)
+    return reduce(F, squared_error.within(F, x, target), reduction)
+
+
+@fuse
+def absolute_error(F: Any, x: Any, target: Any) -> Any:
+    """``|x - target|``."""
+    return F.abs(F.subtract(x, target))
 
 
 @fused(samples=_pairs())
@@ -92,7 +105,7 @@ def l1_loss(F: Any, x: ArrayLike, target: ArrayLike, reduction: str = "mean") ->
     tensor(1.)
     """
     same_shape("l1_loss", x, target)
-    return reduce(F, F.abs(F.subtract(x, target)), reduction)
+    return reduce(F, absolute_error.within(F, x, target), reduction)
 
 
 @fused(samples=_pairs(delta=1.5))
@@ -106,10 +119,18 @@ def huber_loss(F: Any, x: ArrayLike, target: ArrayLike, reduction: str = "mean",
     same_shape("huber_loss", x, target)
     if not delta > 0:
         raise ValueError(f"huber_loss: delta must be positive, got {delta}")
-    return reduce(F, F.clipped_square(F.subtract(x, target), delta), reduction)
+    return reduce(F, clipped_error.within(F, x, target, delta), reduction)
+
+
+@fuse
+def clipped_error(F: Any, x: Any, target: Any, edge: float, scale: float = 1.0) -> Any:
+    """`clipped_square` of the difference, over a scale."""
+    out = F.clipped_square(F.subtract(x, target), edge)
+    return out if scale == 1 else out / scale
 
 
 @elementwise_function(
+    cuda="clamp({x}, -{edge}, {edge}) * ({x} - {C}(0.5) * clamp({x}, -{edge}, {edge}))",
     d=(lambda F, t, x, edge: t * F.clip(x, -edge, edge),),
     samples=calls(lambda rng: ((distinct(rng, 3, 4) * 3, 1.5), {}), lambda rng: ((distinct(rng, 5), 0.11), {})),
 )
@@ -136,7 +157,7 @@ def smooth_l1_loss(x: ArrayLike, target: ArrayLike, reduction: str = "mean", bet
     if beta == 0:
         return l1_loss(x, target, reduction)
     same_shape("smooth_l1_loss", x, target)
-    return reduce(composed, composed.clipped_square(composed.subtract(x, target), beta) / beta, reduction)
+    return reduce(composed, clipped_error.within(composed, x, target, beta, beta), reduction)
 
 
 # --- classification -----------------------------------------------------------------------------------------------
@@ -469,11 +490,17 @@ def binary_cross_entropy_with_logits(
     tensor([0.6931, 0.    ])
     """
     same_shape("binary_cross_entropy_with_logits", x, target)
+    return reduce(F, nll_of_logits.within(F, x, target, weight, pos_weight), reduction)
+
+
+@fuse
+def nll_of_logits(F: Any, x: Any, target: Any, weight: Any, pos_weight: Any) -> Any:
+    """``-(target log sigmoid(x) + (1 - target) log sigmoid(-x))``, weighted."""
     if pos_weight is None:
         losses = F.softplus(x) - F.multiply(x, target)
     else:
         losses = F.subtract(1, target) * x + (F.multiply(F.subtract(pos_weight, 1), target) + 1) * F.softplus(F.negative(x))
-    return reduce(F, losses if weight is None else F.multiply(losses, weight), reduction)
+    return losses if weight is None else F.multiply(losses, weight)
 
 
 @fused(
@@ -489,7 +516,13 @@ def hinge_loss(F: Any, x: ArrayLike, target: ArrayLike, reduction: str = "mean")
     tensor(0.25)
     """
     same_shape("hinge_loss", x, target)
-    return reduce(F, F.relu(1 - F.multiply(x, target)), reduction)
+    return reduce(F, hinge.within(F, x, target), reduction)
+
+
+@fuse
+def hinge(F: Any, x: Any, target: Any) -> Any:
+    """``max(0, 1 - target * x)``."""
+    return F.relu(1 - F.multiply(x, target))
 
 
 def _svm_samples() -> Any:

@@ -104,10 +104,10 @@ def _check_guards(kernel: str) -> None:
 
 
 def _folder() -> Path:
-    """Where builds are kept, for later runs too; the latest hundred."""
+    """Where builds are kept, for later runs too; the latest three hundred."""
     path = HERE.parent.parent / "build" / "cuda_cpu"
     path.mkdir(parents=True, exist_ok=True)
-    for old in sorted(path.glob("*.so"), key=lambda file: file.stat().st_mtime)[:-100]:
+    for old in sorted(path.glob("*.so"), key=lambda file: file.stat().st_mtime)[:-300]:
         old.unlink(missing_ok=True)
     return path
 
@@ -149,6 +149,7 @@ def build(code: str, kernels: Sequence[str]) -> Path:
 _POINTEES = {
     "f": "float32", "d": "float64", "6__half": "float16", "13__nv_bfloat16": "bfloat16",
     "x": "int64", "y": "uint64", "i": "int32", "j": "uint32", "b": "bool",
+    "a": "int8", "h": "uint8", "s": "int16", "t": "uint16",
     "6Tensor": "int64", "11PhiloxState": "uint64",
 }  # fmt: skip
 

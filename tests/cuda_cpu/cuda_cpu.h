@@ -45,6 +45,9 @@ static dim3 gridDim, blockDim;
 static uint3 blockIdx, threadIdx;
 constexpr int warpSize = 32;
 
+inline float rsqrt(float x) { return 1 / sqrtf(x); }  // what CUDA has and C++ has not
+inline double rsqrt(double x) { return 1 / sqrt(x); }
+
 namespace cuda_cpu {
 
 constexpr size_t stack_bytes = 64 << 10, most_threads = 1024, most_shared = 228 << 10;
