@@ -52,9 +52,17 @@ def test_the_whole_command(tmp_path: Path) -> None:
     assert {"gpugrad", "CuPy", "numpy"} <= report["versions"].keys()
     assert len(rows["registry"]) > 15
     names = {row["name"] for row in rows["accuracy"]}
-    assert {"sigmoid forward", "bias + gelu backward", "layer_norm backward", "amsgrad", "philox_advance"} <= names
+    assert {
+        "sigmoid forward",
+        "bias + gelu backward",
+        "layer_norm backward",
+        "fused chain backward",
+        "amsgrad",
+        "philox_advance",
+    } <= names
     assert all(row["kernel"]["worst"] >= 0 for row in rows["accuracy"])
     assert {row["reached"] for row in rows["bandwidth"] if "goal" in row} <= {"yes", "no", "not measured"}
+    assert any("its operations" in row.get("more", {}) for row in rows["bandwidth"])
     assert {row["workload"] for row in rows["training"]} == set(training.ORDER)
 
     text = (tmp_path / "report.md").read_text()

@@ -35,6 +35,8 @@ class Library:
     cupy: Any
     torch: Any
     torch_device: str = "cuda"
+    compiles: bool = False
+    """Whether torch.compile is to be compared with, where that is."""
 
 
 def rows(settings: Settings) -> Iterator[Row]:
@@ -56,7 +58,8 @@ def open_library(settings: Settings) -> Library:
         import torch
 
         torch = torch if torch.cuda.is_available() else None
-    return Library(Launcher(cupy, processors=int(properties["multiProcessorCount"])), cupy, torch)
+    launch = Launcher(cupy, processors=int(properties["multiProcessorCount"]))
+    return Library(launch, cupy, torch, compiles="torch-compile" in settings.peers)
 
 
 def table(rows: list[Row]) -> list[dict[str, str]]:

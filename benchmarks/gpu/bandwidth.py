@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+import gpugrad as gg
 from gpugrad.cuda import kernels, optimizers
 
 from ..harness import ratios, spread
@@ -43,6 +44,7 @@ class Work:
     ours: Step
     cupy: Step | None = None
     torch: Step | None = None
+    more: dict[str, Step] = field(default_factory=dict)
     shape: tuple[int, ...] = field(default=())
 
 
@@ -67,6 +69,7 @@ def table(rows: list[Row]) -> list[dict[str, str]]:
             "share of a copy": f"{row['share']:.0%}" if "share" in row else "",
             "times as fast as CuPy": f"{row['cupy']:.2f}" if "cupy" in row else "",
             "as PyTorch": f"{row['torch']:.2f}" if "torch" in row else "",
+            "as others": ", ".join(f"{name}: {ratio:.2f}" for name, ratio in row.get("more", {}).items()),
             "goal": f"{row['goal']}: {row['reached']}" if "goal" in row else "",
             "fault": row.get("fault", ""),
         }
@@ -89,7 +92,7 @@ def _measure(build: Callable[[Library, tuple[int, int]], Work], library: Library
     source, target = (xp.zeros(shape, np.float32) for _ in range(2))
     steps: dict[str, Step] = {"copy": lambda: xp.copyto(target, source), "ours": work.ours}
     faults = []
-    for name, step in (("cupy", work.cupy), ("torch", work.torch)):
+    for name, step in (("cupy", work.cupy), ("torch", work.torch), *work.more.items()):
         if step is not None:
             try:
                 step()
@@ -112,8 +115,10 @@ def _measure(build: Callable[[Library, tuple[int, int]], Work], library: Library
         "share_p80": share.p80,
         "rounds": len(seconds["ours"]),
     }
-    for name in steps.keys() - {"copy", "ours"}:
-        found[name] = spread(ratios(seconds[name], seconds["ours"])).median  # above 1, ours is faster
+    others = {name: spread(ratios(seconds[name], seconds["ours"])).median for name in steps}  # above 1, ours is faster
+    found |= {name: others[name] for name in ("cupy", "torch") if name in others}
+    if work.more:
+        found["more"] = {name: others[name] for name in work.more if name in others}
     if work.name in GOALS:
         figure, least, words = GOALS[work.name]
         found["goal"] = words
@@ -265,6 +270,40 @@ def _sgd_momentum(library: Library, shape: tuple[int, int]) -> Work:
     return Work("sgd_momentum", 5, lambda: optimizers.sgd_momentum(launch, table, rate, step, momentum=0.9))
 
 
+def _chain(library: Library, shape: tuple[int, int]) -> Work:
+    """Workload E1 as one op, and operation by operation."""
+    x, g, torch = _normal(library, *shape), _normal(library, *shape), library.torch
+    fused = gg.fuse(_e1)
+
+    def step(function: Callable[[Any], Any]) -> Step:
+        leaf, gradient = gg.asarray(x).requires_grad_(), gg.asarray(g)
+
+        def run() -> None:
+            leaf.grad = None
+            function(leaf).backward(gradient)
+
+        return run
+
+    in_torch, more = None, {"its operations": step(_e1)}
+    if torch is not None:
+
+        def in_pytorch(x: Any) -> Any:
+            return torch.sigmoid(x) * torch.tanh(x) + torch.relu(x)
+
+        def torch_step(function: Callable[[Any], Any]) -> Step:
+            leaf, gradient = torch.from_dlpack(x).detach().clone().requires_grad_(), torch.from_dlpack(g)
+            return lambda: torch.autograd.grad(function(leaf), leaf, gradient)
+
+        in_torch = torch_step(in_pytorch)
+        if library.compiles:
+            more["torch.compile"] = torch_step(torch.compile(in_pytorch))
+    return Work("a fused chain (E1) forward + backward", 5, step(fused), None, in_torch, more)
+
+
+def _e1(x: Any) -> Any:
+    return gg.sigmoid(x) * gg.tanh(x) + gg.relu(x)
+
+
 _WORK: dict[str, Callable[[Library, tuple[int, int]], Work]] = {
     "copy": _copy,
     "activation": _activation,
@@ -279,5 +318,6 @@ _WORK: dict[str, Callable[[Library, tuple[int, int]], Work]] = {
     "sum_rows": _sum_rows,
     "adam": _adam,
     "sgd_momentum": _sgd_momentum,
+    "fused chain": _chain,
 }
-"""In the order in which they are measured: those with a goal first."""
+"""In the order in which they are measured: those with a goal first, and last what other libraries compile for long."""

@@ -60,6 +60,7 @@ def _of_dtype(dtype: str, activations: tuple[str, ...], small: bool) -> Iterator
     shape = (37, 400) if small else (513, 1000)
     for name in ("relu", "gelu"):
         yield from _bias_activation(name, dtype, shape)
+    yield from _chain(dtype, shape)
     yield from _softmax(dtype, shape)
     yield from _norms(dtype, shape)
     yield from _sums(dtype, shape)
@@ -168,6 +169,39 @@ def _bias_activation(name: str, dtype: str, shape: tuple[int, int]) -> Iterator[
         partial(_gradients, function, 2),
         in_cupy,
         partial(_torch_gradients, function, 2),
+        cancels=True,
+    )
+
+
+def _chain(dtype: str, shape: tuple[int, int]) -> Iterator[Case]:
+    """Kernels that are generated, with a row that is repeated."""
+    x, row, g = _numbers(dtype, *shape), _numbers(dtype, shape[1]), _numbers(dtype, *shape, seed=1)
+    function: Function = lambda F, x, row: F.sigmoid(x) * F.tanh(x + row) + F.relu(x)  # noqa: E731
+    fused = gg.fuse(lambda x, row: function(gg.nn.functional, x, row))
+    yield Case(
+        "fused chain forward",
+        dtype,
+        [x, row],
+        lambda launch, x, row: [fused(x, row).data],
+        partial(_value, function),
+        torch=partial(_torch_value, function),
+        cancels=True,
+    )
+    if dtype == "bfloat16":  # a dtype of kernels, but not of tensors with gradients
+        return
+
+    def backward(launch: Any, g: Any, x: Any, row: Any) -> Arrays:
+        leaves = [gg.asarray(a).requires_grad_() for a in (x, row)]
+        fused(*leaves).backward(gg.asarray(g))
+        return [leaf.grad.data for leaf in leaves]  # type: ignore[union-attr]
+
+    yield Case(
+        "fused chain backward",
+        dtype,
+        [g, x, row],
+        backward,
+        partial(_gradients, function, 2),
+        torch=partial(_torch_gradients, function, 2),
         cancels=True,
     )
 
