@@ -49,6 +49,8 @@ class GpugradError(Exception):
 
     reason: str | None = None
     """What went wrong alone, where a public function has told it with what it was given."""
+    of_earlier = False
+    """Whether it tells of an earlier call than the one that raised it, and of that one's line."""
 
 
 class ShapeError(GpugradError, ValueError):

@@ -132,7 +132,12 @@ def _explain(function: FunctionType, values: tuple[Any, ...], error: Exception) 
 
 def explain(name: str, arrays: dict[str, Any], options: dict[str, Any], error: Exception) -> None:
     """Raise the error of a function as one that says who was called, with what, where; return if there is nothing to add."""
-    if not isinstance(error, _EXPLAINED) or isinstance(error, _LEFT) or _is_the_users(error):
+    if (
+        not isinstance(error, _EXPLAINED)
+        or isinstance(error, _LEFT)
+        or _is_the_users(error)
+        or getattr(error, "of_earlier", False)
+    ):
         return
     reason = _reason(error, name.rpartition(".")[2])
     told = isinstance(error, GpugradError)

@@ -52,7 +52,9 @@ class ClassIds:
         self._words[1] = 0
         entered, op, classes, site = self._calls[number % _KEPT]
         line = format_site(site if entered == number else None)
-        raise ShapeError(
+        error = ShapeError(
             f"{op}: class ids must be in 0..{classes - 1} for {classes} logits; got {wrong}\n  at {line}\n"
             "  the GPU was not waited for there: what came of it since is nan, parameters too if they were updated"
         )
+        error.of_earlier = True
+        raise error

@@ -201,7 +201,8 @@ def index_sum(xp: Any, arrays: Sequence[ArrayLike], indices: tuple[Any, ...], sh
     >>> gg.index_sum([gg.tensor([1.0, 2.0]), gg.tensor(3.0)], (slice(0, 2), -1), (4,))
     tensor([1., 2., 0., 3.])
     """
-    out = xp.zeros(shape, arrays[0].dtype)
+    dtypes = {x.dtype for x in arrays}
+    out = xp.zeros(shape, dtypes.pop() if len(dtypes) == 1 else numpy.result_type(*dtypes))
     for x, index in zip(arrays, indices):
         if not is_basic(index):
             add_at(xp, out, index, x)
