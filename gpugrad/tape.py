@@ -440,8 +440,9 @@ def _failed(node: Node, error: Exception) -> GpugradError:
     error = backend.translated(error, node.saved or ())
     cause = str(error).split("\n  at ")[0] if isinstance(error, GpugradError) else f"{type(error).__name__}: {error}"
     kind = type(error) if isinstance(error, DeviceError | OutOfMemoryError) else GradientError
+    name = "a leaf" if node.op is None else node.op.name
     return kind(
-        f"backward of {'a leaf' if node.op is None else node.op.name} failed: {cause}\n  its result was {node.dtype}{list(node.shape)}, made"
+        f"backward of {name} failed: {cause}\n  its result was {node.dtype}{list(node.shape)}, made"
         f"\n  at {format_site(node.site)}"
     )
 
