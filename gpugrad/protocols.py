@@ -338,12 +338,22 @@ def _options(rule: Rule, options: dict[str, Any], given: dict[str, Any]) -> Any:
                 value = given[name]
                 listed = isinstance(value, list | tuple) and len(_tensors(value)) > 0
                 given[name] = [asarray(v).astype(dtype) for v in value] if listed else asarray(value).astype(dtype)
-    if start is None or (initial is None and where is None):
-        return None
-    if where is not None:
+    if start is not None and where is not None:
         first = next(iter(_parameters(rule.function)))
         given[first] = elementwise.where(where, given[first], initial if start[0] is None else start[0])
-    return None if initial is None else lambda result: start[1](result, _of_dtype(initial, result.dtype))
+
+    def finish(result: Any) -> Any:
+        if start is not None and initial is not None:
+            result = start[1](result, _of_dtype(initial, result.dtype))
+        return result if dtype is None else _narrowed(result, dtype)
+
+    return finish
+
+
+def _narrowed(result: Any, dtype: Any) -> Any:
+    """An integer result in the dtype asked for: sums and products of small integers are in 64 bits."""
+    small = isinstance(result, Tensor) and result.dtype.kind in "iu" and numpy.dtype(dtype).kind in "iub"
+    return result.astype(dtype) if small else result
 
 
 def _of_dtype(value: Any, dtype: Any) -> Any:

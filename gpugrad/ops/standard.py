@@ -25,6 +25,7 @@ def _cumulative(name: str, scanned: Any, start: int, x: Any, axis: int | None, d
         axis = 0
     x = x if dtype is None else x.astype(dtype)
     out = scanned(x, axis)
+    out = out if dtype is None else out.astype(dtype)
     if not with_start:
         return out
     first = tuple(1 if i == axis % x.ndim else n for i, n in enumerate(x.shape))
