@@ -127,8 +127,10 @@ def cholesky(a: ArrayLike, upper: bool | None = None) -> Any:
     tensor([[2., 1.],
             [0., 1.]])
     """
-    factor = _cholesky_lower(a if upper is None else _from_triangle(a, "U" if upper else "L"))
-    return matrix_transpose(_conjugated(factor)) if upper else factor
+    a = a if upper is None else _from_triangle(a, "U" if upper else "L")
+    if upper:  # the conjugate goes first: of the factor it would make -0 of the zeros below the diagonal
+        return matrix_transpose(_cholesky_lower(_conjugated(as_tensor(a))))
+    return _cholesky_lower(a)
 
 
 def eigh(a: ArrayLike, UPLO: str | None = None) -> EighResult:

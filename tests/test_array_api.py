@@ -286,6 +286,9 @@ roll(f, (1, 2), axis=(0, 1)); searchsorted(v, f); searchsorted(v, f, side="right
 searchsorted(v[::-1], f, sorter=xp.asarray([2, 1, 0])); sort(t, axis=1, stable=True); squeeze(f[:1], axis=0)
 squeeze(f[None, None], axis=(0, 1)); stack([v, v]); stack((v, i[0]), axis=-1); stack([s, s]); std(f)
 std(f, axis=0, correction=1); std(f, axis=(0, 1), keepdims=True); sum(f); sum(i); sum(m); sum(e); sum(e.reshape((0, 2)), axis=1)
+sum(u8, dtype="uint8"); sum(i, axis=0, dtype="int16"); sum(u8, dtype="bool"); prod(u8, dtype="int16"); prod(m, dtype="uint8")
+cumulative_sum(u8, dtype="uint8"); cumulative_prod(i8, axis=1, dtype="int8", include_initial=True); linalg.trace(i, dtype="int8")
+sum(u8, dtype="uint8", initial=3)
 sum(f, axis=0, dtype="float32"); sum(u8); sum(i8, axis=0); sum(z, axis=(0, 1), keepdims=True); sum(f32); sum(s)
 take(f, xp.asarray([1, 0]), axis=0); take(v, xp.asarray([0, 2, 2])); take_along_axis(f, i % 3, axis=1)
 take_along_axis(f, i % 2, axis=0); tensordot(f, f); tensordot(f, k, axes=1); tensordot(t, t, axes=((0, 1), (0, 1)))
@@ -335,6 +338,18 @@ def test_every_function_is_called_above() -> None:
     about = {"can_cast", "finfo", "iinfo", "isdtype", "result_type", "from_dlpack", "linalg.eigh", "linalg.svd"}
     called = {c.strip().partition("(")[0] for line in CALLS.splitlines() for c in line.split(";")} | {*UNARY, *BINARY}
     assert {name for name in NAMES if not isinstance(find(np, name), type)} - constants - about <= called
+
+
+def test_elements_are_taken_along_the_last_axis_unless_told_otherwise() -> None:
+    x, last = xp.asarray([[1.0, 2.0], [3.0, 4.0]]), xp.asarray([[1], [0]])
+    assert xp.take_along_axis(x, last).tolist() == gg.take_along_axis(x, last).tolist() == [[2], [3]]
+
+
+def test_the_zeros_of_an_upper_cholesky_factor_are_positive() -> None:
+    a = np.array([[4, 2j], [-2j, 2]])
+    upper = xp.linalg.cholesky(xp.asarray(a), upper=True).numpy()
+    np.testing.assert_allclose(upper.conj().T @ upper, a, atol=1e-15)
+    assert not np.signbit(np.tril(upper, -1).imag).any()
 
 
 def test_decompositions_put_together_again() -> None:

@@ -257,7 +257,7 @@ def zeros_of(xp: Any, x: ArrayLike) -> Any:
         lambda rng: ((array(rng, 3, 4), numpy.array([[0, 1, 2, 1]]), 0), {}),
     ),
 )
-def take_along_axis(xp: Any, x: ArrayLike, indices: Any, axis: int) -> Any:
+def take_along_axis(xp: Any, x: ArrayLike, indices: Any, axis: int = -1) -> Any:
     """One element per index along an axis (`numpy.take_along_axis`, `torch.gather`).
 
     >>> import gpugrad as gg
