@@ -125,6 +125,9 @@ def test_eig() -> None:
 def test_solutions_and_inverses(kind: str) -> None:
     a, b = made(2, 3, 3, kind=kind) + 2 * np.eye(3), made(3, kind=kind)
     check(gg.linalg.solve, a, b)
+    equations, sides = a[:, None], made(4, 3, 2, kind=kind)  # stacks of shapes (2, 1) and (4,)
+    np.testing.assert_allclose(gg.linalg.solve(equations, sides).numpy(), np.linalg.solve(equations, sides))
+    check(gg.linalg.solve, equations, sides)
     check(gg.linalg.inv, a)
     check(lambda a: gg.linalg.matrix_power(a, -3), a)
     check(lambda a: gg.linalg.matrix_power(a, 5), a * 0.3)

@@ -174,8 +174,6 @@ def solve(xp: Any, a: ArrayLike, b: ArrayLike) -> Any:
     if b.ndim == 1 and a.ndim > 2:
         with checking_linalg(xp):
             return xp.linalg.solve(a, xp.broadcast_to(b[:, None], (*a.shape[:-1], 1)))[..., 0]
-    if b.ndim < a.ndim and b.ndim > 1:
-        b = xp.broadcast_to(b, (*a.shape[:-2], *b.shape[-2:]))
     if xp is not numpy and a.shape[:-2] != b.shape[:-2] and b.ndim > 1:  # NumPy broadcasts stacks, CuPy does not
         stack = numpy.broadcast_shapes(a.shape[:-2], b.shape[:-2])
         a, b = (xp.ascontiguousarray(xp.broadcast_to(m, (*stack, *m.shape[-2:]))) for m in (a, b))
