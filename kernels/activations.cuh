@@ -65,9 +65,13 @@ struct Celu : FromInput<1> {
 // x Phi(x), with Phi(x) = erfc(-x / sqrt 2) / 2, which keeps its digits in the negative tail.
 struct Gelu : FromInput<0> {
     static constexpr double sqrt_half = 0.70710678118654752440, density_at_0 = 0.39894228040143267794;
-    FUNCTION forward(C x) { return C(0.5) * x * erfc(x * C(-sqrt_half)); }
+    FUNCTION forward(C x) {
+        const C twice = erfc(x * C(-sqrt_half));
+        return twice == 0 ? C(0) : C(0.5) * x * twice;  // far out, where x may be infinite
+    }
     FUNCTION backward(C g, C x) {
-        return g * (C(0.5) * erfc(x * C(-sqrt_half)) + x * (C(density_at_0) * exp(C(-0.5) * x * x)));
+        const C share = C(0.5) * erfc(x * C(-sqrt_half)), bell = exp(C(-0.5) * x * x);
+        return bell == 0 ? g * share : g * (share + x * (C(density_at_0) * bell));
     }
 };
 

@@ -12,6 +12,7 @@ import pytest
 from kernel_cases import DTYPES, assert_close, dtype_of, launcher, needs_cpu_runner, run
 from scipy import special
 
+import gpugrad as gg
 from gpugrad.cuda import compiler, kernels
 from gpugrad.errors import DTypeError, ShapeError
 
@@ -172,3 +173,20 @@ def test_what_the_kernels_do_not_take_is_refused() -> None:
         kernels.activation(launcher(), "leaky_relu", x, -1.0)
     with pytest.raises(ValueError, match="0 parameters"):
         kernels.activation(launcher(), "relu", x, 1.0)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16"])
+@pytest.mark.parametrize("name", list(compiler.ACTIVATIONS))
+def test_infinities_and_nan_are_as_in_the_op(name: str, dtype: str) -> None:
+    huge = 6e4 if dtype == "float16" else 1e30
+    x = np.array([-np.inf, np.inf, np.nan, -huge, huge], dtype)
+    leaf, op = gg.tensor(x, requires_grad=True), getattr(gg.nn.functional, name.removesuffix("_tanh"))
+    with np.errstate(all="ignore"):
+        out = op(leaf, "tanh") if name == "gelu_tanh" else op(leaf)
+        out.backward(gg.ones_like(out))
+    assert leaf.grad is not None
+    y = kernels.activation(launcher(), name, cuda_cpu.array(x))
+    np.testing.assert_allclose(y, out.numpy(), rtol=1e-3)
+    saved = cuda_cpu.array(x) if name in kernels.FROM_INPUT else y
+    slope = kernels.activation_backward(launcher(), name, cuda_cpu.array(np.ones_like(x)), saved)
+    np.testing.assert_allclose(slope, leaf.grad.numpy(), rtol=1e-3)
