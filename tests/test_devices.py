@@ -384,3 +384,38 @@ def test_lbfgs_on_the_gpu(cupy: Any) -> None:
             optimizer.step(closure)
         found.append(x.detach().numpy())
     np.testing.assert_allclose(found[1], found[0], rtol=1e-9)
+
+
+# --- tools, on a GPU that is not the current one ----------------------------------------------------------------------
+
+
+def test_detect_anomaly_on_another_gpu(cupy: Any) -> None:
+    x = gg.tensor([-1.0, 4.0], device="cuda:1", requires_grad=True)
+    with gg.detect_anomaly():
+        (x * 2).sum().backward()
+        gg.tensor([1.0]).to("cuda:1")
+        gg.tensor([1.0], device="cuda:0").to("cuda:1")
+    with pytest.raises(gg.AnomalyError, match="log produced nan"), gg.detect_anomaly():
+        gg.exp(gg.tensor([1.0], device="cuda:0"))
+        gg.log(x)
+    assert cupy.cuda.runtime.getDevice() == 0
+
+
+def test_profile_on_two_gpus(cupy: Any, tmp_path: Path) -> None:
+    inputs = [gg.ones(3, device=f"cuda:{i}", requires_grad=True) for i in (0, 1)]
+    with gg.profile() as profile:
+        for x in inputs:
+            gg.exp(x).sum().backward()
+    profile.save_trace(tmp_path / "trace.json")
+    assert {row.calls for row in profile.by_op()} == {2}
+
+
+def test_draw_on_another_gpu(cupy: Any) -> None:
+    drawing = gg.draw(lambda x: (gg.sin(x) * 2).sum(), gg.tensor([0.0, 1.0], device="cuda:1"), local=True)
+    assert drawing.text == gg.draw(lambda x: (gg.sin(x) * 2).sum(), gg.tensor([0.0, 1.0]), local=True).text
+    assert cupy.cuda.runtime.getDevice() == 0
+
+
+def test_causal_attention_on_another_gpu(cupy: Any) -> None:
+    x = gg.ones((2, 3, 4), device="cuda:1", requires_grad=True)
+    assert gg.nn.functional.scaled_dot_product_attention(x, x, x, is_causal=True).device == "cuda:1"

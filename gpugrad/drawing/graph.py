@@ -149,11 +149,11 @@ def show(value: Any) -> Shown | None:
     shape = _shape(value.shape)
     if value.size == 0 or value.dtype.kind not in "biufc":
         return Shown((shape,), shape, described)
-    xp = backend.namespace_of(value)
-    if value.dtype.kind == "c":
-        described += f", modulus up to {number(float(xp.abs(value).max()))}"
-    elif value.size > 1:
-        described += f", {number(value.min().item())} to {number(value.max().item())}"
+    with backend.on_device_of(value):
+        if value.dtype.kind == "c":
+            described += f", modulus up to {number(float(abs(value).max()))}"
+        elif value.size > 1:
+            described += f", {number(value.min().item())} to {number(value.max().item())}"
     if value.size > MOST_SHOWN or value.ndim > 2 or (value.ndim == 2 and value.shape[0] > MOST_ROWS):
         return Shown((shape,), shape, described)
     rows = backend.to_device(value, "cpu")

@@ -101,12 +101,13 @@ class _KeepingRules:
 
     def pull(self, node: Node, pullback: Any, t: Any, saved: tuple[Any, ...]) -> tuple[Any, ...]:
         """The cotangents of a node's inputs."""
-        self.known.gradients[node] = t if has_parts(node) else conjugate(self.F, t)
+        F = self.F.beside(t) if backend.libraries else self.F
+        self.known.gradients[node] = t if has_parts(node) else conjugate(F, t)
         if self.local and node.op.kind not in ("pick", "function") and not has_parts(node):
             shapes = {parent.shape for parent in node.parents if parent is not None} | {node.shape}
             if shapes == {()} or (node.op.kind == "elementwise" and len(shapes) == 1):
-                self.known.locals[node] = pullback.call(self.F, self.F.exp(self.F.zeros_of(t)), saved)
-        return (self.F.beside(t) if backend.libraries else self.F).pull(node, pullback, t, saved)
+                self.known.locals[node] = pullback.call(F, F.exp(F.zeros_of(t)), saved)
+        return F.pull(node, pullback, t, saved)
 
 
 def draw_function(
@@ -143,8 +144,8 @@ def draw_function(
             note_inputs(node, record.inputs, known)
     known.values.update({out._node: out._array for out in outputs} | {a._node: a._array for a in made if isinstance(a, Tensor)})
     F = raw_for(outputs[0]._array)
-    with mode_with(grad=False, records=None):
-        ones = [(out._node, backend.namespace_of(out._array).ones(out.shape, out.dtype)) for out in outputs]
+    with mode_with(grad=False, records=None), backend.on_device_of(outputs[0]._array):
+        ones = [(out._node, backend.made_beside(out._array, "ones", out.shape, out.dtype)) for out in outputs]
         found_gradients = walk(_KeepingRules(F, known, local), ones, retain=True).conjugated(F)
     known.gradients.update(found_gradients.by_node)
     gates, note = folded(gates_of(roots, known, names), limit)

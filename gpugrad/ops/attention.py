@@ -74,7 +74,8 @@ def _check(query: Any, key: Any, value: Any, mask: Any, dropout_p: float, is_cau
 def _causal(scores: Any) -> Any:
     """0 for the keys up to a query's own, -inf for those after it."""
     xp = backend.namespace_of(scores._array)
-    return as_tensor(xp.where(xp.tri(*scores.shape[-2:], dtype=bool), 0, -xp.inf).astype(scores.dtype))
+    with backend.on_device_of(scores._array):
+        return as_tensor(xp.where(xp.tri(*scores.shape[-2:], dtype=bool), 0, -xp.inf).astype(scores.dtype))
 
 
 def _masked(scores: Any, mask: Any) -> Any:

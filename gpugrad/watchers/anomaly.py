@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy
 
-from ..backend import to_device
+from ..backend import as_result, device_of, first_on_gpu, made_beside, namespace_of, on_device_of, to_device
 from ..errors import AnomalyError, Site, describe, format_site, user_site
 from ..parts import Parts
 from ..tape import Node
@@ -101,17 +101,18 @@ class Anomalies(Watcher):
     def _judge(self, suspects: list[Any], report: _Report, sources: Iterable[Any] | None = None) -> None:
         """Raise if arrays have nan, or an infinity that none of `sources` has; on a GPU, ask, and raise later."""
         sources = list(report.given.values() if sources is None else sources)
-        xp = library_of(suspects)
-        bad = _any(xp, xp.isnan, suspects)
-        if not self.nan_only and not any(isinstance(s, float) and isinf(s) for s in sources):
-            bad = bad | (_any(xp, xp.isinf, suspects) & ~_any(xp, xp.isinf, _floating(sources)))
-        if xp is numpy:
+        like = first_on_gpu(suspects)
+        with on_device_of(like):
+            bad = _any("isnan", suspects, like)
+            if not self.nan_only and not any(isinstance(s, float) and isinf(s) for s in sources):
+                bad = bad | (_any("isinf", suspects, like) & ~_any("isinf", _floating(sources), like))
+        if like is None:
             if bad:
                 given = {name: _described(value) for name, value in report.given.items()}
                 raise report.error(_counted(suspects), given)
             return
         size = sum(array.size for array in suspects)
-        ranges = {name: _range_on(xp, value) for name, value in report.given.items()}  # no array is kept alive
+        ranges = {name: _range_of(value) for name, value in report.given.items()}  # no array is kept alive
 
         def explain() -> AnomalyError:
             return report.error(f"nan or inf ({size} elements)", {name: text() for name, text in ranges.items()})
@@ -123,10 +124,15 @@ class Anomalies(Watcher):
     def settle(self) -> None:
         """Wait for the GPU's answers; raise for the first that is yes."""
         pending, self.pending = self.pending, []
-        if pending:
-            answers = library_of([pending[0][0]]).stack([answer for answer, _ in pending])
-            for found in numpy.flatnonzero(to_device(answers, "cpu")):
-                raise pending[found][1]()
+        asked: dict[str, list[int]] = {}
+        for i, (answer, _) in enumerate(pending):
+            asked.setdefault(device_of(answer), []).append(i)
+        wrong: list[int] = []
+        for numbers in asked.values():
+            answers = made_beside(pending[numbers[0]][0], "stack", [pending[i][0] for i in numbers])
+            wrong += [numbers[k] for k in numpy.flatnonzero(to_device(answers, "cpu"))]
+        if wrong:
+            raise pending[min(wrong)][1]()
 
 
 def _floating(values: Iterable[Any]) -> list[Any]:
@@ -140,11 +146,13 @@ def _suspects(values: Iterable[Any]) -> list[Any]:
     return [] if on_cpu and all(numpy.isfinite(array).all() for array in arrays) else arrays
 
 
-def _any(xp: Any, test: Callable[[Any], Any], arrays: Iterable[Any]) -> Any:
-    """Whether a test holds anywhere in some arrays, as a 0-d array where they live."""
-    answer = xp.zeros((), bool)
+def _any(test: str, arrays: Iterable[Any], like: Any) -> Any:
+    """Whether a test holds anywhere in some arrays, wherever they are, as a 0-d array beside `like`, or on the CPU."""
+    answer = made_beside(like, "zeros", (), bool)
     for array in arrays:
-        answer = answer | test(array).any()
+        with on_device_of(array):
+            found = as_result(getattr(namespace_of(array), test)(array).any())
+        answer = answer | to_device(found, device_of(like))
     return answer
 
 
@@ -202,12 +210,12 @@ def _described(value: Any) -> str:
     return text if good.all() else f"{text}, already {_counted([value])}"
 
 
-def _range_on(xp: Any, value: Any) -> Callable[[], str]:
-    """The same for an array on a GPU: computed there now, fetched when asked for."""
+def _range_of(value: Any) -> Callable[[], str]:
+    """The same for an array that may be on a GPU: computed there now, fetched when asked for."""
     text = describe(value)
     if not hasattr(value, "nbytes") or not value.size or value.dtype.kind not in "iuf":
         return lambda: text
-    low, high = xp.min(value), xp.max(value)
+    low, high = (made_beside(value, name, value) for name in ("min", "max"))
     return lambda: f"{text}, {_span(float(low), float(high))}"
 
 

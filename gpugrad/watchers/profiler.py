@@ -11,10 +11,11 @@ from typing import Any, NamedTuple
 
 import numpy
 
+from ..backend import first_on_gpu, namespace_of, on_device_of
 from ..errors import Site, format_site, short_site, user_site
 from ..mutations import owner_of
 from ..tape import Node
-from .watcher import Watcher, arrays_in, library_of
+from .watcher import Watcher, arrays_in
 
 __all__ = ["Profile", "Row"]
 
@@ -31,7 +32,8 @@ class Event(NamedTuple):
     duration: int
     own: int
     nbytes: int
-    device: tuple[Any, Any] | None
+    device: tuple[int, Any, Any] | None
+    """A GPU's number, and its events before and after."""
 
 
 class Row(NamedTuple):
@@ -82,7 +84,8 @@ class Profile(Watcher):
         self._made = 0
         self._live: dict[int, weakref.ref[Any]] = {}
         self._changes: list[tuple[int, int, Holder]] = []  # when, bytes more or less, whose
-        self._base: tuple[int, Any] | None = None
+        self._bases: dict[int, tuple[int, Any]] = {}
+        """When the first event of each GPU was, and that event: events of several cannot be compared."""
         self._library: Any = numpy
 
     def start(self) -> None:
@@ -93,8 +96,8 @@ class Profile(Watcher):
         """Stop the clock, and wait for a GPU."""
         self.seconds = (perf_counter_ns() - self._began) * 1e-9
         self._live.clear()
-        if self._base is not None:
-            self._library.cuda.Device().synchronize()
+        for number in self._bases:
+            self._library.cuda.Device(number).synchronize()
 
     # --- watching ---
 
@@ -127,9 +130,9 @@ class Profile(Watcher):
             self._rule, self._made = None, 0
 
     def _timed(self, who: Holder, given: Any, function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-        xp = library_of(arrays_in(given))
+        like = first_on_gpu(list(arrays_in(given)))
         self._note(given, who._replace(name="given"))
-        device = None if xp is numpy else self._device_started(xp, who)
+        device = None if like is None else self._device_started(like, who)
         self._inside.append(0)
         start = perf_counter_ns()
         try:
@@ -138,8 +141,9 @@ class Profile(Watcher):
             duration = perf_counter_ns() - start
             inside = self._inside.pop()
             if device is not None:
-                device[1].record()
-                xp.cuda.nvtx.RangePop()
+                with on_device_of(like):
+                    device[2].record()
+                self._library.cuda.nvtx.RangePop()
         if self._inside:
             self._inside[-1] += duration
         made = self._note([out], who) + self._made
@@ -147,13 +151,16 @@ class Profile(Watcher):
         self._events.append(Event(*who, start - self._began, duration, duration - inside, made, alone))
         return out
 
-    def _device_started(self, xp: Any, who: Holder) -> tuple[Any, Any]:
+    def _device_started(self, like: Any, who: Holder) -> tuple[int, Any, Any]:
+        self._library = xp = namespace_of(like)
         xp.cuda.nvtx.RangePush(f"{who.name} {who.phase}")
-        before, after = xp.cuda.Event(), xp.cuda.Event()
-        before.record()
-        if self._base is None:
-            self._base, self._library = (perf_counter_ns() - self._began, before), xp
-        return before, after
+        with on_device_of(like):
+            before, after = xp.cuda.Event(), xp.cuda.Event()
+            before.record()
+        number = int(like.device.id)
+        if number not in self._bases:
+            self._bases[number] = perf_counter_ns() - self._began, before
+        return number, before, after
 
     def _note(self, values: Any, who: Holder) -> int:
         """Take in arrays that were not seen before: their bytes, with a note for when they go."""
@@ -181,7 +188,7 @@ class Profile(Watcher):
     def _seconds_of(self, event: Event) -> float:
         if event.device is None:
             return event.own * 1e-9
-        return float(self._library.cuda.get_elapsed_time(*event.device)) * 1e-3
+        return float(self._library.cuda.get_elapsed_time(*event.device[1:])) * 1e-3
 
     def _rows(self, key: Callable[[Event], tuple[str, str]]) -> list[Row]:
         sums: dict[tuple[str, str], list[Any]] = {}
@@ -241,15 +248,16 @@ class Profile(Watcher):
         """Write a JSON file for chrome://tracing or https://ui.perfetto.dev: ops in time, and the memory under them."""
         events: list[dict[str, Any]] = [
             {"name": "thread_name", "ph": "M", "pid": 1, "tid": tid, "args": {"name": name}}
-            for tid, name in ((1, "CPU"), (2, "GPU"))[: 1 if self._base is None else 2]
+            for tid, name in ((1, "CPU"), (2, "GPU"))[: 2 if self._bases else 1]
         ]
         for event in self._events:
             common = {"name": event.name, "cat": event.phase, "ph": "X", "pid": 1}
             common["args"] = {"phase": event.phase, "line": format_site(event.site), "bytes": event.nbytes}
             events.append(common | {"tid": 1, "ts": event.start / 1e3, "dur": event.duration / 1e3})
-            if event.device is not None and self._base is not None:
-                since = self._library.cuda.get_elapsed_time(self._base[1], event.device[0]) * 1e3
-                events.append(common | {"tid": 2, "ts": self._base[0] / 1e3 + since, "dur": self._seconds_of(event) * 1e6})
+            if event.device is not None:
+                began, first = self._bases[event.device[0]]
+                since = self._library.cuda.get_elapsed_time(first, event.device[1]) * 1e3
+                events.append(common | {"tid": 2, "ts": began / 1e3 + since, "dur": self._seconds_of(event) * 1e6})
         total = 0
         for when, change, _ in self._changes:
             total += change

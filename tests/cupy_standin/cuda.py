@@ -213,8 +213,12 @@ class Event:
     def __init__(self, block: bool = False, disable_timing: bool = False, interprocess: bool = False) -> None:
         check_driver()
         self.time: float | None = None
+        self.device_id = current.device
 
     def record(self, stream: Stream | None = None) -> None:
+        stream = get_current_stream() if stream is None else stream
+        if self.device_id != (stream.device_id if stream.ptr else current.device):
+            raise CUDARuntimeError("cudaErrorInvalidResourceHandle", "invalid resource handle: the stream is another device's")
         self.time = time.perf_counter()
 
     def synchronize(self) -> None:
@@ -242,13 +246,14 @@ class nvtx:
 def get_elapsed_time(start: Event, end: Event) -> float:
     assert start.time is not None
     assert end.time is not None
+    if start.device_id != end.device_id:
+        raise CUDARuntimeError("cudaErrorInvalidResourceHandle", "invalid resource handle: events of two devices")
     return (end.time - start.time) * 1000
 
 
 def get_current_stream(device_id: int = -1) -> Stream:
-    if current.streams is None:
-        current.streams = Stream(null=True)
-    return current.streams
+    found = current.streams
+    return found if found is not None and found.device_id == current.device else Stream(null=True)
 
 
 # --- memory -------------------------------------------------------------------------------------------------------
