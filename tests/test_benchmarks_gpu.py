@@ -59,6 +59,8 @@ def test_the_whole_command(tmp_path: Path) -> None:
         "fused chain backward",
         "amsgrad",
         "philox_advance",
+        "philox_words",
+        "bias + gelu + dropout backward",
     } <= names
     assert all(row["kernel"]["worst"] >= 0 for row in rows["accuracy"])
     assert {row["reached"] for row in rows["bandwidth"] if "goal" in row} <= {"yes", "no", "not measured"}

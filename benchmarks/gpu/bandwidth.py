@@ -243,6 +243,18 @@ def _dropout(library: Library, shape: tuple[int, int]) -> Work:
     return Work("dropout", 2, lambda: kernels.dropout(library.launch, x, state, 0.25, out=out))
 
 
+def _bias_activation_dropout(library: Library, shape: tuple[int, int]) -> Work:
+    launch, xp, (x, g, out) = library.launch, library.cupy, (_normal(library, *shape) for _ in range(3))
+    bias, gx = _normal(library, shape[1]), library.cupy.empty(shape, np.float32)
+    state = xp.asarray(kernels.philox_state(np.random.Generator(np.random.Philox(key=1))))
+
+    def ours() -> None:
+        kernels.bias_activation_dropout(launch, "relu", x, bias, state, 0.25, out=out)
+        kernels.bias_activation_dropout_backward(launch, "relu", g, x, bias, state, 0.25, out=gx)
+
+    return Work("bias + relu + dropout forward + backward", 5, ours)
+
+
 def _sum_columns(library: Library, shape: tuple[int, int]) -> Work:
     x = _normal(library, *shape)
     return Work("sum_columns", 1, lambda: kernels.sum_columns(library.launch, x), lambda: x.sum(axis=0))
@@ -314,6 +326,7 @@ _WORK: dict[str, Callable[[Library, tuple[int, int]], Work]] = {
     "softmax": _softmax,
     "layer_norm": _layer_norm,
     "dropout": _dropout,
+    "bias_activation_dropout": _bias_activation_dropout,
     "sum_columns": _sum_columns,
     "sum_rows": _sum_rows,
     "adam": _adam,

@@ -187,9 +187,6 @@ def _chain(dtype: str, shape: tuple[int, int]) -> Iterator[Case]:
         torch=partial(_torch_value, function),
         cancels=True,
     )
-    if dtype == "bfloat16":  # a dtype of kernels, but not of tensors with gradients
-        return
-
     def backward(launch: Any, g: Any, x: Any, row: Any) -> Arrays:
         leaves = [gg.asarray(a).requires_grad_() for a in (x, row)]
         fused(*leaves).backward(gg.asarray(g))
@@ -354,6 +351,13 @@ def _dropout(dtype: str, shape: tuple[int, int]) -> Iterator[Case]:
 
     blocks = -(-x.size // (4 if dtype == "float64" else 8))
     yield Case("philox_advance", dtype, [x, state], advanced, lambda x, state: [state[:4] + np.array([blocks, 0, 0, 0])])
+
+    def words(launch: Any, _: Any) -> Arrays:
+        counter = sum(int(word) << 64 * i for i, word in enumerate(state[:4]))
+        return [kernels.philox_words(launch, counter, [int(word) for word in state[4:]], blocks) >> 11]  # exact in float64
+
+    drawn = generator().bit_generator.random_raw(4 * blocks).reshape(blocks, 4) >> np.uint64(11)
+    yield Case("philox_words", dtype, [state], words, lambda _: [drawn])
 
 
 def _optimizers(dtype: str, size: int) -> Iterator[Case]:
