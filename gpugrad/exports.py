@@ -26,6 +26,10 @@ _NO_ARRAY = (
 )
 
 
+class _NotSharedError(GradientError, AttributeError):
+    """A tensor's memory is not given away, since its gradient would be lost."""
+
+
 class Exports:
     """Values of a Tensor for others."""
 
@@ -90,7 +94,10 @@ class Exports:
         """Where the elements are on the GPU, for libraries that share memory by it; missing on the CPU."""
         if self.device == "cpu":
             raise AttributeError("a tensor on the CPU has no __cuda_array_interface__")
-        self._refuse_export("an array of another library")
+        try:
+            self._refuse_export("an array of another library")
+        except GradientError as error:  # for hasattr, by which CuPy's operators ask, it is not there
+            raise _NotSharedError(str(error)) from None
         shared: dict[str, Any] = self.data.__cuda_array_interface__
         return shared
 

@@ -467,9 +467,23 @@ def _override_kernel(self: Tensor, kernel: Any, *args: Any, **kwargs: Any) -> An
     ufunc = getattr(numpy, kernel.name.removeprefix("cupy_"), None)
     if not isinstance(ufunc, numpy.ufunc):
         raise _no_rule(f"CuPy's kernel {kernel.name}")
+    if len(args) > kernel.nin:  # in place: ``a += t``
+        kwargs["out"], args = args[kernel.nin :], args[: kernel.nin]
     return _array_ufunc(self, ufunc, "__call__", *args, **kwargs)
 
 
+class _ArrayUfunc:
+    """`_array_ufunc` for NumPy, which asks the class for it. CuPy's operators ask the tensor, and leave it to its own if None."""
+
+    __call__ = staticmethod(_array_ufunc)
+
+    def __get__(self, tensor: Tensor | None, cls: Any = None) -> Any:
+        if tensor is None:
+            return self
+        on_cpu = isinstance(tensor._array, numpy.ndarray)
+        return functools.partial(_array_ufunc, tensor) if on_cpu else None
+
+
 Tensor.__cupy_override_elementwise_kernel__ = _override_kernel  # type: ignore[attr-defined]
-Tensor.__array_ufunc__ = _array_ufunc  # type: ignore[attr-defined]
+Tensor.__array_ufunc__ = _ArrayUfunc()  # type: ignore[attr-defined]
 Tensor.__array_function__ = _array_function  # type: ignore[attr-defined]

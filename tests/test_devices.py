@@ -161,6 +161,11 @@ def test_functions_of_cupy_and_operators_with_its_arrays_are_recorded(cupy: Any)
     expected = gg.grad(lambda x: (a.get() * np.exp(x) + a.get() @ x - a.get() / x + np.sin(x) * (a.get() > 1)).sum())(a.get())
     assert type(gradient) is cupy.ndarray
     np.testing.assert_allclose(gradient.get(), expected)
+    total = cupy.zeros(2)
+    total += gg.tensor([1.0, 2.0], device="cuda")
+    np.testing.assert_array_equal(total.get(), [1, 2])
+    with pytest.raises(gg.DTypeError, match="lose its gradient"):
+        total += gg.ones(2, device="cuda", requires_grad=True)
 
 
 def test_memory_is_shared_by_the_cuda_array_interface(cupy: Any) -> None:

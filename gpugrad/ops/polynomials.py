@@ -17,6 +17,7 @@ from .standard import vander
 __all__ = ["poly", "polyadd", "polyder", "polydiv", "polyfit", "polyint", "polymul", "polysub", "roots"]
 
 
+@beside_arguments
 def _coefficients(p: Any) -> Any:
     """A vector, without leading zeros."""
     p = shape.reshape(as_tensor(p), -1)

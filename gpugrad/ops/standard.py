@@ -283,6 +283,7 @@ def vander(x: ArrayLike, N: int | None = None, increasing: bool = False) -> Any:
     return elementwise.power(shape.expand_dims(x, -1), powers)
 
 
+@beside_arguments
 def trim_zeros(filt: ArrayLike, trim: str = "fb", axis: Axis = None) -> Any:
     """Without its zeros in front (f) and at the back (b), along all axes or some (`numpy.trim_zeros`).
 

@@ -221,7 +221,7 @@ class ndarray:
         return view(self, self._hidden.ravel(order))
 
     def flatten(self, order: str = "C") -> ndarray:
-        return fresh(self._hidden.flatten(order))
+        return fresh(here(self)._hidden.flatten(order))
 
     def transpose(self, *axes: Any) -> ndarray:
         return view(self, self._hidden.transpose(*axes))
@@ -237,7 +237,7 @@ class ndarray:
 
     def nonzero(self) -> tuple[ndarray, ...]:
         cuda.wait()
-        return tuple(map(fresh, self._hidden.nonzero()))
+        return tuple(map(fresh, here(self)._hidden.nonzero()))
 
     def searchsorted(self, v: Any, side: str = "left", sorter: Any = None) -> ndarray:
         from .functions import TOP
@@ -283,6 +283,7 @@ def view(of: ndarray, value: Any) -> ndarray:
     """A NumPy view of an array's memory as an array on its device; a copy where NumPy had to make one."""
     array = numpy.asarray(value)
     if array.size and not numpy.may_share_memory(array, of._hidden):
+        here(of)
         return fresh(array)
     made = object.__new__(ndarray)
     made._hold(writable(array) if array.size else array, of._block, of if of.base is None else of.base)

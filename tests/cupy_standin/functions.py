@@ -428,6 +428,14 @@ FFT = {name: function(name, text, getattr(numpy.fft, name)) for name, text in AP
 MODULES = {"cupy": TOP, "cupy.linalg": LINALG, "cupy.fft": FFT}
 
 
+def leaves_it_to(other: Any) -> bool:
+    """Whether operators of CuPy's arrays call those of the other operand instead: by NEP 13, or by priority."""
+    try:
+        return other.__array_ufunc__ is None
+    except AttributeError:
+        return getattr(other, "__array_priority__", 0) > ndarray.__array_priority__
+
+
 def _complete(cls: type) -> None:
     """Operators and methods of the class that are functions of the library."""
     names = {
@@ -438,12 +446,12 @@ def _complete(cls: type) -> None:
     }  # fmt: skip
     for short, long in names.items():
         compute = TOP[long]
-        counterpart = getattr(numpy, compute.__name__)
+        reflected = None if short in ("lt", "le", "eq", "ne", "gt", "ge") else f"__r{short}__"
 
-        def forward(self: Any, other: Any, compute: Any = compute, counterpart: Any = counterpart) -> Any:
-            theirs = getattr(type(other), "__array_ufunc__", None)
-            if theirs is not None and not isinstance(other, (ndarray, numpy.ndarray, numpy.generic)):
-                return other.__array_ufunc__(counterpart, "__call__", self, other)
+        def forward(self: Any, other: Any, compute: Any = compute, reflected: str | None = reflected) -> Any:
+            if leaves_it_to(other):
+                return NotImplemented if reflected is None else getattr(other, reflected)(self)
+            hasattr(other, "__cuda_array_interface__")  # CuPy asks, and an error that is no AttributeError comes through
             return compute(self, other)
 
         setattr(cls, f"__{short}__", forward)
@@ -454,9 +462,7 @@ def _complete(cls: type) -> None:
         setattr(cls, f"__{short}__", lambda self, compute=TOP[long]: compute(self))
 
     def times(self: Any, other: Any) -> Any:
-        if hasattr(type(other), "__array_ufunc__") and not isinstance(other, (ndarray, numpy.ndarray)):
-            return other.__array_ufunc__(numpy.matmul, "__call__", self, other)
-        return matmul(self, other)
+        return other.__rmatmul__(self) if leaves_it_to(other) else matmul(self, other)
 
     cls.__matmul__ = times  # type: ignore[attr-defined]
     cls.__rmatmul__ = lambda self, other: matmul(other, self)  # type: ignore[attr-defined]
@@ -464,7 +470,7 @@ def _complete(cls: type) -> None:
         setattr(cls, name, lambda self, *args, compute=TOP[name], **kwargs: compute(self, *args, **kwargs))
     for name in ("conj", "conjugate"):
         setattr(cls, name, lambda self: TOP["conjugate"](self) if self.dtype.kind == "c" else self)
-    cls.sort = lambda self, axis=-1, kind=None: self.__setitem__(..., fresh(numpy.sort(self._hidden, axis)))  # type: ignore[attr-defined]
+    cls.sort = lambda self, axis=-1, kind=None: self.__setitem__(..., fresh(numpy.sort(here(self)._hidden, axis)))  # type: ignore[attr-defined]
 
 
 _complete(ndarray)
