@@ -401,8 +401,7 @@ def test_detect_anomaly_on_another_gpu(cupy: Any) -> None:
         gg.tensor([1.0]).to("cuda:1")
         gg.tensor([1.0], device="cuda:0").to("cuda:1")
     with pytest.raises(gg.AnomalyError, match="log produced nan"), gg.detect_anomaly():
-        gg.exp(gg.tensor([1.0], device="cuda:0"))
-        gg.log(x)
+        gg.log(x + gg.exp(gg.tensor([1.0], device="cuda:0")).to("cuda:1") * 0)
     assert cupy.cuda.runtime.getDevice() == 0
 
 

@@ -187,6 +187,7 @@ def _chain(dtype: str, shape: tuple[int, int]) -> Iterator[Case]:
         torch=partial(_torch_value, function),
         cancels=True,
     )
+
     def backward(launch: Any, g: Any, x: Any, row: Any) -> Arrays:
         leaves = [gg.asarray(a).requires_grad_() for a in (x, row)]
         fused(*leaves).backward(gg.asarray(g))
