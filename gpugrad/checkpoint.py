@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
+import numpy
+
 from .amp import autocast
 from .errors import GradientError, format_site, user_site
 from .interpret import tensor_of
@@ -171,6 +173,6 @@ def _watched(roots: Sequence[Node], floor: int) -> list[weakref.ref[Any]]:
             for array in value if isinstance(value, tuple) else (value,):
                 if hasattr(array, "base") and hasattr(array, "dtype"):
                     owner = array if array.base is None else array.base
-                    if hasattr(owner, "dtype"):
+                    if hasattr(owner, "dtype") and not isinstance(owner, numpy.generic):  # a scalar never changes
                         arrays[id(owner)] = weakref.ref(owner)
     return list(arrays.values())

@@ -469,7 +469,12 @@ def _pullback_into(node: Node, kept: set[Node]) -> Any:
     """The pullback of a node into those of its parents that are kept."""
     if node.op.kind in ("function", "pick"):
         return node.pullback
-    return node.op.pullback(sum(1 << i for i, parent in enumerate(node.parents) if parent in kept))
+    mask = sum(1 << i for i, parent in enumerate(node.parents) if parent in kept)
+    return node.op.pullback(mask) or _NO_GRADIENT
+
+
+_NO_GRADIENT = Pullback(None, lambda F, t, saved: ())
+"""For a node that leads to wanted ones only through inputs without a rule, as the sign of `copysign`."""
 
 
 def freed(node: Node) -> GradientError:

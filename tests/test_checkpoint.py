@@ -39,6 +39,11 @@ def test_both_modes_and_higher_orders() -> None:
     np.testing.assert_allclose(gg.hessian(lambda x: gg.checkpoint(part, x).sum())(X), gg.hessian(lambda x: part(x).sum())(X))
 
 
+def test_numpy_scalars_inside() -> None:
+    f = lambda x: (x * np.float64(2.0) + np.complex128(1j)).real  # noqa: E731
+    np.testing.assert_array_equal(gg.jacobian(lambda x: gg.checkpoint(f, x))(X), 2 * np.eye(3))
+
+
 def test_a_graph_can_be_made_of_it() -> None:
     x = gg.tensor(X, requires_grad=True)
     gg.checkpoint(lambda x: x**3, x).sum().backward(create_graph=True)

@@ -257,6 +257,21 @@ def test_float32_stays(call: Call) -> None:
         assert out.dtype == "float32"
 
 
+BY_OTHERS: list[tuple[Callable[..., Any], tuple[Any, ...]]] = [
+    (np.interp, ([-1.0, 0.5, 9.0], [0.1, 1.2, 2.3], [1.0, 3.0, 2.0])),
+    (lambda x, q: np.nanquantile(x, q, axis=1), (grid(3, 4), [[0.3, 0.8]])),
+    (np.nanpercentile, (grid(5), 33.0)),
+]
+"""Functions with arguments beside the first by which they are differentiable too."""
+
+
+@pytest.mark.parametrize(("function", "args"), BY_OTHERS)
+def test_by_all_arguments(function: Callable[..., Any], args: tuple[Any, ...]) -> None:
+    leaves = [np.asarray(value) for value in args]
+    assert gradcheck(function, leaves)
+    assert gradgradcheck(function, leaves)
+
+
 # --- PyTorch's names ----------------------------------------------------------------------------------------------
 
 

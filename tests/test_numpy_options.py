@@ -165,6 +165,7 @@ def test_gradients(call: str) -> None:
         ("mean(t, where=[True, False])", "broadcast"),
         ("quantile(t, 0.5, weights=w, axis=1)", "inverted_cdf"),
         ("quantile(t, 0.5, weights=t * t, axis=1, method='inverted_cdf')", "no gradient by the weights"),
+        ("nanquantile(t, w[0] / 9, weights=g, method='inverted_cdf')", "no gradient by q"),
         ("choose([[-1, 0, 0]], [p, s])", "0..1"),
         ("cov(t, fweights=[0.5, 1, 1, 1])", "whole numbers"),
         ("cov(t, aweights=[-1, 1, 1, 1])", "at least 0"),

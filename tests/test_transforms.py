@@ -193,6 +193,13 @@ def test_a_constant_whose_tape_was_freed_is_no_obstacle() -> None:
     np.testing.assert_array_equal(gg.grad(step)(np.ones(3)), VECTOR**2)
 
 
+def test_only_an_input_without_a_rule_is_asked_for() -> None:
+    x = gg.tensor([1.0, 2.0], requires_grad=True)
+    f = lambda y: (gg.copysign(x, y) * y**2).sum()  # noqa: E731
+    np.testing.assert_array_equal(gg.grad(f)(np.array([3.0, -1.0])), [6.0, 4.0])
+    np.testing.assert_array_equal(gg.hessian(f)(np.array([3.0, -1.0])), [[2.0, 0.0], [0.0, -4.0]])
+
+
 @pytest.mark.parametrize("value", [3, np.arange(3), True, gg.tensor([1, 2])], ids=["int", "int array", "bool", "int tensor"])
 def test_integer_arguments_are_refused(value: Any) -> None:
     with pytest.raises(gg.DTypeError, match=r"cannot differentiate by (int64|bool)\[.*floating(.|\n)*test_transforms\.py"):

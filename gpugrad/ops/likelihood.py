@@ -14,6 +14,7 @@ from ..op import ArrayLike, apply, as_tensor, as_tensors, composed, fused, raw, 
 from . import loss
 from .chain import fuse
 from .distance import at_least
+from .indexing import add_at
 from .loss import check_targets, complex_loss, reduce, same_shape
 from .samples import array, calls
 
@@ -73,6 +74,18 @@ def _nll_rule(F: Any, t: Any, x_shape: tuple[int, ...], x_dtype: Any, aux: Any) 
     return grad
 
 
+def _nll_weight_rule(F: Any, t: Any, x: Any, target: Any, ignore_index: int, aux: Any) -> Any:
+    places, weights, count = aux
+    xp = namespace_of(t)
+    slopes = -x[places]
+    if count is not None:
+        with numpy.errstate(all="ignore"):
+            slopes = (slopes - xp.sum(slopes * weights) / count) / count
+    grad = xp.zeros(x.shape[1], x.dtype)
+    add_at(xp, grad, places[1], xp.where(target == ignore_index, slopes.dtype.type(0), slopes * t))
+    return grad
+
+
 def _nll_samples() -> Any:
     def one(reduction: str, shape: tuple[int, ...], weighted: bool, ignored: int) -> Any:
         def make(rng: Any) -> Any:
@@ -86,7 +99,7 @@ def _nll_samples() -> Any:
     return calls(*[one(r, s, w, i) for r in loss._REDUCTIONS for s, w, i in zip(shapes, (False, True, True), (0, 1, -100))])
 
 
-@fused(forward=_nll_forward, vjp=(_nll_rule, None, None), samples=_nll_samples())
+@fused(forward=_nll_forward, vjp=(_nll_rule, None, _nll_weight_rule), samples=_nll_samples())
 def nll_loss(
     F: Any,
     x: ArrayLike,
@@ -104,7 +117,7 @@ def nll_loss(
     target : integer array of shape (N, ...)
         Class ids.
     weight : array of shape (classes,), optional
-        Of the classes. No gradient flows to it.
+        Of the classes.
     ignore_index : int
         A class id that counts for nothing.
 
@@ -115,7 +128,7 @@ def nll_loss(
     """
     _check_nll(x, target, weight, ignore_index)
     line = (-1,) + (1,) * (x.ndim - 2)
-    target, weight = raw(target), raw(weight)
+    target = raw(target)
     classes = made_beside(raw(x), "arange", x.shape[1]).reshape(line)
     kept = F.not_equal(target, ignore_index)
     chosen = F.logical_and(F.equal(F.expand_dims(target, 1), classes), F.expand_dims(kept, 1))

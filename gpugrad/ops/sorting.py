@@ -250,8 +250,11 @@ def _weighted(name: str, a: Any, q: Any, axis: Axis, method: str, keepdims: bool
     if method != "inverted_cdf":
         raise ValueError(f"{name}: weights go with method='inverted_cdf' only, as in NumPy, not {method!r}")
     x, w = as_tensor(a), as_tensor(weights)
-    if w.requires_grad:
-        raise DTypeError(f"{name}: there is no gradient by the weights: use weights.detach()\n  at {format_site(user_site())}")
+    for what, given in (("the weights", w), ("q", q)):
+        if getattr(given, "requires_grad", False):
+            raise DTypeError(
+                f"{name}: by method {method!r} there is no gradient by {what}: use detach()\n  at {format_site(user_site())}"
+            )
     if w.shape != x.shape:
         if not isinstance(axis, int) or w.ndim != 1 or w.shape[0] != x.shape[axis_of(axis, x.ndim)]:
             raise ValueError(f"{name}: weights of shape {w.shape} fit neither the array {x.shape} nor its axis {axis}")
@@ -362,18 +365,18 @@ def nanquantile(
     _check_method("nanquantile", method)
     if weights is not None:
         return _weighted("nanquantile", a, q, axis, method, keepdims, weights, True)
-    parts = numpy.asarray(backend.on_host(raw(q)), numpy.float64)
-    if parts.size and not (parts.min() >= 0 and parts.max() <= 1):
-        raise ValueError("nanquantile: q must be in [0, 1]")
     x, kept = _sorted_last(a, axis)
+    parts = as_tensor(q if hasattr(q, "dtype") else numpy.asarray(q, numpy.float64)).to(x.device)
+    if parts.size and not (parts.detach().min() >= 0 and parts.detach().max() <= 1):
+        raise ValueError("nanquantile: q must be in [0, 1]")
     count = reduction.sum(comparison.logical_not(comparison.isnan(x)), axis=-1, keepdims=True).detach()
     last = elementwise.maximum(count - 1, 0)
-    points = backend.beside(parts.reshape(-1), raw(count))
-    place = _place(points, count, method)
-    below = shape.cast(floating.floor(place), "int64")
+    place = _place(shape.reshape(parts, (-1,)), count, method)
+    below = shape.cast(floating.floor(raw(place)), "int64")
     pair = [indexing.take_along_axis(x, raw(index), -1) for index in (below, elementwise.minimum(below + 1, last))]
-    out = elementwise.add(pair[0], elementwise.multiply(pair[1] - pair[0], (place - below).astype(x.dtype)))
-    out = elementwise.where(comparison.equal(place, below), pair[0], out)  # infinity times 0 would be nan
+    share, step = (place - below).astype(x.dtype), pair[1] - pair[0]
+    unused = comparison.logical_and(comparison.equal(share, 0), comparison.logical_not(comparison.isfinite(step)))
+    out = pair[0] + elementwise.where(unused, 0.0, step) * share  # infinity times 0 would be nan
     out = shape.moveaxis(out, -1, 0)
     return shape.reshape(out, parts.shape + (kept if keepdims else out.shape[1:]))
 
@@ -387,7 +390,8 @@ def nanpercentile(
     >>> gg.nanpercentile([1.0, float("nan"), 3.0], 50)
     tensor(2.)
     """
-    return nanquantile(a, numpy.asarray(backend.on_host(raw(q))) / 100, axis, method, keepdims, weights)
+    q = q if hasattr(q, "dtype") else numpy.asarray(q, numpy.float64)
+    return nanquantile(a, elementwise.divide(q, 100), axis, method, keepdims, weights)
 
 
 # --- sets: values and indices without gradients -------------------------------------------------------------------

@@ -393,7 +393,7 @@ def _end(f0: Any, f1: Any, f2: Any, near: Any, far: Any) -> Any:
 
 
 def interp(x: ArrayLike, xp: Any, fp: ArrayLike, left: Any = None, right: Any = None, period: float | None = None) -> Any:
-    """Piecewise linear interpolation, differentiable by `x` and `fp` (`numpy.interp`); of angles, with a `period`.
+    """Piecewise linear interpolation, differentiable by `x`, `xp` and `fp` (`numpy.interp`); of angles, with a `period`.
 
     >>> import gpugrad as gg
     >>> gg.interp(1.5, [1.0, 2.0], [10.0, 20.0])
@@ -409,9 +409,10 @@ def interp(x: ArrayLike, xp: Any, fp: ArrayLike, left: Any = None, right: Any = 
     k0, k1 = indexing.getitem(knots, cell), indexing.getitem(knots, ahead)
     f0, f1 = indexing.getitem(values, cell), indexing.getitem(values, ahead)
     inside = elementwise.clip(x, raw(knots)[0], raw(knots)[-1])
-    width = elementwise.where(k1 == k0, 1.0, k1 - k0)
-    out = f0 + (inside - k0) / width * (f1 - f0)
-    for beyond, value in ((x < knots[0], left), (x > knots[-1], right)):
+    share = (inside - k0) / elementwise.where(k1 == k0, 1.0, k1 - k0)
+    before, after = x < knots[0], x > knots[-1]  # there the knots do not matter
+    out = f0 + elementwise.where(before, 0.0, elementwise.where(after, 1.0, share)) * (f1 - f0)
+    for beyond, value in ((before, left), (after, right)):
         out = out if value is None else elementwise.where(beyond, value, out)
     return out
 
