@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy
 from numpy.typing import DTypeLike
 
 from . import half
@@ -34,10 +35,40 @@ __all__ = ["ArrayMethods"]
 _ADD, _SUBTRACT, _MULTIPLY, _DIVIDE, _MATMUL = map(registry.__getitem__, ("add", "subtract", "multiply", "divide", "matmul"))
 
 
+_INSTEAD = {
+    "sort": "t = numpy.sort(t), or t[...] = numpy.sort(t)",
+    "partition": "t = numpy.partition(t, kth)",
+    "fill": "t[...] = value",
+    "put": "t = gpugrad.scatter(t, ...), or t[index] = values",
+    "flat": "t.ravel() to read, t[index] = value to write",
+    "resize": "t = t.reshape(shape)",
+    "view": "t.reshape(shape) or t.astype(dtype)",
+    "tobytes": "t.numpy().tobytes()",
+    "searchsorted": "numpy.searchsorted(t, values)",
+    "compress": "numpy.compress(condition, t, axis)",
+    "choose": "numpy.choose(t, choices)",
+    "argpartition": "numpy.argpartition(t, kth)",
+}
+"""What does the work of those methods of NumPy's that are missing."""
+
+
+def _by_numpy(name: str, x: Any, axis: Axis, keepdims: Any, options: dict[str, Any]) -> Any:
+    """A reduction with options that only NumPy's function takes, which comes back to Tensors by its protocol."""
+    if not isinstance(keepdims, int | numpy.bool):  # NumPy has the dtype in its place
+        keepdims, options = False, {"dtype": keepdims, **options}
+    return getattr(numpy, name)(x, axis=axis, keepdims=bool(keepdims), **options)
+
+
 class ArrayMethods:
     """Arithmetic, comparisons, reductions and shape, as `numpy.ndarray` has them."""
 
     __slots__ = ()
+
+    if not TYPE_CHECKING:  # type checkers know what there is
+
+        def __getattr__(self, name: str) -> Any:
+            hint = f"; use {_INSTEAD[name]}" if name in _INSTEAD else ""
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}{hint}", name=name, obj=self)
 
     # --- arithmetic ---
 
@@ -152,21 +183,25 @@ class ArrayMethods:
 
     # --- methods, as NumPy's ---
 
-    def sum(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
+    def sum(self, axis: Axis = None, keepdims: bool = False, **options: Any) -> Tensor:
         """Sum over axes."""
+        if options or keepdims.__class__ is not bool:
+            return _by_numpy("sum", self, axis, keepdims, options)
         return reduction.sum(self, axis, keepdims)
 
-    def mean(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
+    def mean(self, axis: Axis = None, keepdims: bool = False, **options: Any) -> Tensor:
         """Mean over axes."""
+        if options or keepdims.__class__ is not bool:
+            return _by_numpy("mean", self, axis, keepdims, options)
         return reduction.mean(self, axis, keepdims)
 
-    def max(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
+    def max(self, axis: Axis = None, keepdims: bool = False, **options: Any) -> Tensor:
         """Largest element over axes."""
-        return reduction.max(self, axis, keepdims)
+        return _by_numpy("max", self, axis, keepdims, options) if options else reduction.max(self, axis, keepdims)
 
-    def min(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
+    def min(self, axis: Axis = None, keepdims: bool = False, **options: Any) -> Tensor:
         """Smallest element over axes."""
-        return reduction.min(self, axis, keepdims)
+        return _by_numpy("min", self, axis, keepdims, options) if options else reduction.min(self, axis, keepdims)
 
     def var(self, axis: Axis = None, ddof: float = 0, keepdims: bool = False, correction: float | None = None) -> Tensor:
         """Variance over axes."""
@@ -176,20 +211,22 @@ class ArrayMethods:
         """Standard deviation over axes."""
         return reduction.std(self, axis, ddof, keepdims, correction)
 
-    def prod(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
+    def prod(self, axis: Axis = None, keepdims: bool = False, **options: Any) -> Tensor:
         """Product over axes."""
+        if options or keepdims.__class__ is not bool:
+            return _by_numpy("prod", self, axis, keepdims, options)
         return scan.prod(self, axis, keepdims)
 
-    def cumsum(self, axis: int | None = None) -> Tensor:
+    def cumsum(self, axis: int | None = None, dtype: DTypeLike | None = None) -> Tensor:
         """Running sums along an axis."""
-        return scan.cumsum(self, axis)
+        return scan.cumsum(self if dtype is None else self.astype(dtype), axis)
 
-    def cumprod(self, axis: int | None = None) -> Tensor:
+    def cumprod(self, axis: int | None = None, dtype: DTypeLike | None = None) -> Tensor:
         """Running products along an axis."""
-        return scan.cumprod(self, axis)
+        return scan.cumprod(self if dtype is None else self.astype(dtype), axis)
 
-    def argsort(self, axis: int | None = -1) -> Tensor:
-        """Indices that sort."""
+    def argsort(self, axis: int | None = -1, kind: str | None = None, *, stable: bool | None = None) -> Tensor:
+        """Indices that sort, of any `kind` in a stable order."""
         return sorting.argsort(self, axis)
 
     def argmax(self, axis: int | None = None, keepdims: bool = False) -> Tensor:
@@ -200,13 +237,13 @@ class ArrayMethods:
         """Index of the smallest element."""
         return reduction.argmin(self, axis, keepdims)
 
-    def any(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
+    def any(self, axis: Axis = None, keepdims: bool = False, **options: Any) -> Tensor:
         """Whether any element is true."""
-        return reduction.any(self, axis, keepdims)
+        return _by_numpy("any", self, axis, keepdims, options) if options else reduction.any(self, axis, keepdims)
 
-    def all(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
+    def all(self, axis: Axis = None, keepdims: bool = False, **options: Any) -> Tensor:
         """Whether all elements are true."""
-        return reduction.all(self, axis, keepdims)
+        return _by_numpy("all", self, axis, keepdims, options) if options else reduction.all(self, axis, keepdims)
 
     def reshape(self, *shape_: Any, order: str = "C") -> Tensor:
         """The same elements under another shape: ``reshape(2, 3)`` or ``reshape((2, 3))``."""
@@ -273,9 +310,12 @@ class ArrayMethods:
 
     conjugate = conj
 
-    def astype(self, dtype: DTypeLike) -> Tensor:
+    def astype(self, dtype: DTypeLike, *, copy: bool = True) -> Tensor:
         """A copy with another dtype; an integer or boolean one cuts the gradient."""
         dtype = half.dtype_from(dtype)
+        tensor: Any = self
+        if not copy and dtype == tensor.dtype:
+            return tensor
         return shape.astype(self, dtype) if half.is_inexact(dtype) else shape.cast(self, dtype)
 
     def dot(self, other: Any) -> Tensor:

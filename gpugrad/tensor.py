@@ -364,7 +364,10 @@ def _raw_index(index: Any) -> Any:
         return tuple(map(_raw_index, index))
     if isinstance(index, Tensor):
         return index._array
-    return numpy.asarray(index) if isinstance(index, list) and index else index
+    if not isinstance(index, list) or not index:
+        return index
+    array = numpy.asarray(index)
+    return array if array.size else array.astype(numpy.intp)  # of nothing at all, which is float64
 
 
 def _check_differentiable(array: Any) -> None:

@@ -147,7 +147,7 @@ def test_transforms_checkpoints_and_pictures() -> None:
 
 def test_an_anomaly_in_a_part_is_found() -> None:
     x = gg.tensor(np.array([1.0, 0.0]), requires_grad=True)
-    with gg.detect_anomaly(), pytest.raises(gg.AnomalyError, match="backward of sqrt"):
+    with gg.detect_anomaly(), pytest.raises(gg.AnomalyError, match=r"backward of sqrt"):
         (gg.sqrt(x[0]) + gg.sqrt(x[1])).backward()
 
 
@@ -170,3 +170,36 @@ def test_many_directions_at_once(name: str) -> None:
     direction = rng.normal(size=X.shape)
     hessian = gg.hessian(program)(X).reshape(12, 12)
     np.testing.assert_allclose(hessian @ direction.ravel(), gg.hvp(program, (X,), (direction,)).ravel(), rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("index", [(slice(None), np.array([0, 1, 0])), (slice(None), [[]]), np.zeros((0, 2), int)])
+def test_parts_of_nothing(index: Any) -> None:
+    x = np.ones((0, 2))
+    assert gg.grad(lambda x: x[index].sum() + x[:, 0].sum())(x).shape == (0, 2)
+    assert gg.hessian(lambda x: (x[index] ** 2).sum())(x).shape == (0, 2, 0, 2)
+
+
+def test_a_sum_of_parts_that_fails_at_a_leaf_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def dense(*args: Any) -> None:
+        raise MemoryError("none left")
+
+    monkeypatch.setattr("gpugrad.placed.Placed.dense", dense)
+    with pytest.raises(gg.GpugradError, match=r"backward of a leaf failed: .*none left"):
+        gg.tensor(X, requires_grad=True)[0].sum().backward()
+
+
+@pytest.mark.parametrize("index", [np.array([2, 1, -2]), (np.array([[0, 0], [1, 0]]), np.array([1, 1])), [3, 3]])
+def test_what_was_written_over_has_no_gradient(index: Any) -> None:
+    def assigned(x: Any, v: Any) -> Any:
+        y = gg.asarray(x) * 1.0
+        y[index] = v
+        return y**2
+
+    value = rng.normal(size=X[index].shape)
+    expected = X.copy()
+    expected[index] = value
+    np.testing.assert_array_equal(assigned(gg.tensor(X), value).numpy(), expected**2)
+    assert gradcheck(assigned, (X, value))
+    assert gradgradcheck(assigned, (X, value))
+    rows = gg.jacobian(assigned, 1)(X, value)
+    np.testing.assert_array_equal(gg.jacobian(assigned, 1, chunk_size=1)(X, value), rows)

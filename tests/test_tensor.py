@@ -447,3 +447,31 @@ def test_a_ufunc_without_a_rule_is_refused_by_name() -> None:
     array = np.ones(2)
     with pytest.raises(gg.DTypeError, match=r"numpy\.add with out="):
         array += x
+
+
+M = np.array([[True, False, True], [True, True, False]])
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda x: x.sum(0, np.float64), lambda x: x.sum(dtype="float64"), lambda x: x.sum(where=M), lambda x: x.mean(1, where=M),
+        lambda x: x.max(initial=0.5), lambda x: x.min(0, where=M, initial=9.0), lambda x: x.prod(axis=1, dtype=float),
+        lambda x: x.mean(0, float), lambda x: x.sum(0, keepdims=1), lambda x: x.astype(float, copy=False),
+        lambda x: x.argsort(kind="stable"), lambda x: x.cumsum(0, float), lambda x: x.cumprod(dtype=float),
+        lambda x: (x > 0).any(axis=1, where=M), lambda x: (x > 0).all(where=M),
+    ],
+)  # fmt: skip
+def test_methods_take_the_options_of_numpy(call: Any) -> None:
+    x = np.random.default_rng(0).normal(size=(2, 3))
+    for tensor in (gg.tensor(x), gg.tensor(x, requires_grad=True)):
+        out = call(tensor)
+        assert out.shape == call(x).shape
+        np.testing.assert_allclose(out.detach().numpy(), call(x), rtol=1e-15)
+
+
+def test_a_missing_method_says_what_to_use() -> None:
+    with pytest.raises(AttributeError, match=r"no attribute 'sort'; use .*numpy.sort\(t\)"):
+        gg.tensor([1.0]).sort()
+    with pytest.raises(AttributeError, match=r"no attribute 'nonsense'$"):
+        gg.tensor([1.0]).nonsense

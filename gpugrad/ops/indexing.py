@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy
 
-from ..op import ArrayLike, linear, primitive, update
+from ..backend import namespace_of
+from ..op import ArrayLike, linear, primitive, raw, update
 from ..placed import Placed
 from .samples import array, calls
 
@@ -114,7 +115,7 @@ def add_at(xp: Any, out: Any, index: Any, x: Any) -> None:
 def _add_at_numpy(out: Any, index: Any, x: Any) -> None:
     """``numpy.add.at``, which is several times as fast with one vector of numbers as with any other index."""
     lines = Lines.of(index, out.shape)
-    if lines is None or not out.flags.c_contiguous:
+    if lines is None or not out.size or not out.flags.c_contiguous:
         numpy.add.at(out, index, x)
         return
     count = lines.places.size
@@ -213,20 +214,31 @@ def index_sum(xp: Any, arrays: Sequence[ArrayLike], indices: tuple[Any, ...], sh
     return out
 
 
+def _written(F: Any, t: Any, index: Any) -> Any:
+    """The cotangent of what was assigned: none of that which was written over at once, where `index` picks a place twice."""
+    picked = F.getitem(t, index)
+    parts = index if isinstance(index, tuple) else (index,)
+    if all(is_basic(part) or getattr(getattr(part, "dtype", None), "kind", "") == "b" for part in parts):
+        return picked
+    xp = namespace_of(raw(t))
+    places = xp.empty(t.shape, "int64")
+    numbers = xp.arange(math.prod(picked.shape)).reshape(picked.shape)
+    places[index] = numbers
+    return F.where(places[index] == numbers, picked, 0)
+
+
 @primitive(
-    vjp=(
-        lambda F, t, index: F.index_set(t, F.zeros_of(F.getitem(t, index)), index),
-        lambda F, t, index: F.getitem(t, index),
-    ),
+    vjp=(lambda F, t, index: F.index_set(t, F.zeros_of(F.getitem(t, index)), index), _written),
     samples=calls(
         lambda rng: ((array(rng, 3, 4), array(rng, 4), 1), {}),
         lambda rng: ((array(rng, 3, 4), array(rng, 2, 4), numpy.array([0, 2])), {}),
+        lambda rng: ((array(rng, 3, 4), array(rng, 3, 4), numpy.array([1, 2, 1])), {}),
     ),
 )
 def index_set(xp: Any, x: ArrayLike, value: ArrayLike, index: Any) -> Any:
     """A copy of `x` with ``value`` at `index`: what ``x[index] = value`` means for a recorded tensor.
 
-    Where `index` picks an element twice, NumPy keeps the last value and the gradient is undefined, as in PyTorch.
+    Where `index` picks an element twice, the last value stays and has the gradient.
 
     >>> import gpugrad as gg
     >>> gg.index_set([1.0, 2.0], 5.0, 0)
