@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy
 
 from ..backend import namespace_of
-from ..op import ArrayLike, linear, primitive, raw, update
+from ..op import ArrayLike, linear, primitive, update
 from ..placed import Placed
 from .samples import array, calls
 
@@ -220,7 +220,7 @@ def _written(F: Any, t: Any, index: Any) -> Any:
     parts = index if isinstance(index, tuple) else (index,)
     if all(is_basic(part) or getattr(getattr(part, "dtype", None), "kind", "") == "b" for part in parts):
         return picked
-    xp = namespace_of(raw(t))
+    xp = namespace_of(getattr(t, "_array", t))
     places = xp.empty(t.shape, "int64")
     numbers = xp.arange(math.prod(picked.shape)).reshape(picked.shape)
     places[index] = numbers
