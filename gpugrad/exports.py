@@ -21,8 +21,12 @@ __all__ = ["Exports"]
 
 _NO_ARRAY = (
     "NumPy asks nobody when it makes an array: write gpugrad.stack([t, u]) or gpugrad.asarray([t, u]) for np.array([t, u]),\n"
-    "  gpugrad.concatenate([t, u]) for np.r_[t, u], gpugrad.column_stack([t, u]) for np.c_[t, u],\n"
+    "  gpugrad.concatenate([t, u]) for np.r_[t, u], gpugrad.column_stack([t, u]) for np.c_[t, u], a @ t for a.dot(t),\n"
     "  and .numpy() or .detach() where that is meant"
+)
+
+_NO_STORING = (
+    "assign to an array that is a Tensor, as gpugrad.zeros(shape, 'float64') or np.zeros_like(t) make, or store t.detach()"
 )
 
 
@@ -73,7 +77,7 @@ class Exports:
         return self._waited_for(self._array.tolist())
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
-        self._refuse_export("a NumPy array", _NO_ARRAY)
+        self._refuse_export("a NumPy array", _NO_STORING if is_storing(2) else _NO_ARRAY)
         if self.device != "cpu":
             raise DeviceError(
                 f"turning {describe(self)} into a NumPy array would copy it from the GPU unseen\n"
@@ -109,7 +113,7 @@ class Exports:
         if self._node is None:
             return
         if is_storing(3):
-            self._refuse_export("an element of an array", "assign to gpugrad.numpy.zeros or np.zeros_like(t), or store t.item()")
+            self._refuse_export("an element of an array", _NO_STORING)
         if current_mode().tracing:
             self._refuse_export(
                 "a number", "use functions of gpugrad or numpy in place of math's, or t.item() where the number is meant"

@@ -47,10 +47,11 @@ def _explain(rule: Rule, args: tuple[Any, ...], kwargs: dict[str, Any], error: E
     itself = f"{getattr(rule.function, '__name__', '')}: " if hasattr(rule.function, "op") else f"{rule.name}: "
     if str(error).startswith((f"{rule.name} ", itself)) and "\n  at " in str(error):
         return
-    theirs = () if rule.signature is None else tuple(rule.signature.parameters)
+    theirs = [] if rule.signature is None else list(rule.signature.parameters.values())
+    star = next((i for i, p in enumerate(theirs) if p.kind is p.VAR_POSITIONAL), len(theirs))
     given: dict[str, Any] = {}
     for i, value in enumerate(args):
-        name = theirs[i] if i < len(theirs) else f"argument {i}"
+        name = theirs[i].name if i < star else f"argument {i}" if star == len(theirs) else f"{theirs[star].name}[{i - star}]"
         listed = isinstance(value, list | tuple) and any(isinstance(v, Tensor) for v in value)
         given |= {f"{name}[{j}]": v for j, v in enumerate(value)} if listed else {name: value}
     explain(rule.name, given, kwargs, error)

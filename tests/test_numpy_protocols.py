@@ -148,6 +148,15 @@ def test_making_an_array_of_a_tensor_that_needs_a_gradient_is_refused(name: str)
     assert type(getattr(np, name)(t.detach())) is np.ndarray
 
 
+def test_storing_a_tensor_in_an_array_says_what_to_store_it_in() -> None:
+    t, out = gg.tensor([1.0, 2.0], requires_grad=True), np.zeros(2)
+    with pytest.raises(gg.GradientError, match=r"np.zeros_like\(t\)"):
+        out[:] = t
+    with pytest.raises(ValueError) as caught:  # noqa: PT011
+        out[0] = t[0]
+    assert "np.zeros_like(t)" in str(caught.value.__cause__)
+
+
 UNDISPATCHED = {name for name, f in functions() if not is_dispatched(f)}
 
 

@@ -111,6 +111,12 @@ def test_a_list_that_is_none(name: str) -> None:
         getattr(gg, name)(5)
 
 
+def test_any_number_of_arguments_are_numbered() -> None:
+    t = gg.ones((2, 3))
+    with pytest.raises(ValueError, match=r"operands\[0\] = str ij,jk\n    operands\[1\] = float32\[2, 3\]"):
+        np.einsum("ij,jk", t, t)
+
+
 # --- what else the functions are ----------------------------------------------------------------------------------
 
 
