@@ -73,7 +73,9 @@ class _Trace:
     def out(self, value: Any) -> Any:
         """A result as the caller expects it: raw where the primals were raw and nothing is lost by it."""
         if not isinstance(value, Tensor):
-            return wrap(numpy.asarray(value) if isinstance(value, numpy.generic) else value) if self.given_tensors else value
+            if self.given_tensors:
+                return wrap(numpy.asarray(value) if isinstance(value, numpy.generic) else value)
+            return value[()] if value.__class__ is numpy.ndarray and value.ndim == 0 else value
         if self.given_tensors or (self.nested and value._node is not None):
             return value
         return value._array[()] if value.ndim == 0 else value._array

@@ -40,6 +40,13 @@ def test_tensor_in_tensor_out() -> None:
     np.testing.assert_allclose(gradient.data, 3 * VECTOR**2, rtol=1e-15)
 
 
+@pytest.mark.parametrize("function", [lambda x: x, lambda x: x + 1, lambda x: x * 3, gg.floor])
+def test_derivatives_by_a_number_are_numbers(function: Callable[[Any], Any]) -> None:
+    assert type(gg.grad(function)(2.0)) is np.float64
+    assert type(gg.vjp(function, 2.0)[1](1.0)[0]) is np.float64
+    assert type(gg.jvp(function, (2.0,), (1.0,))[1]) is np.float64
+
+
 def test_a_python_float_is_a_float64() -> None:
     assert gg.grad(lambda x: x * x)(3.0) == 6.0
     assert type(gg.grad(lambda x: x * x)(3.0)) is np.float64
