@@ -430,6 +430,13 @@ def test_infinities_go_through_without_a_warning(name: str) -> None:
     assert np.isfinite(gg.jvp(function, (x,), (np.ones(6),))[1][3:]).all()
 
 
+def test_extreme_values_beside_others_without_a_warning() -> None:
+    assert gg.logsumexp(np.array([1000.0, np.inf])).item() == np.inf
+    assert np.isnan(gg.logsumexp(np.array([1000.0, np.nan])).item())
+    np.testing.assert_array_equal(F.celu(np.array([-1000.0, -6e4], "float16"), 0.01).numpy(), np.full(2, -0.01, "float16"))
+    np.testing.assert_allclose(F.softplus(np.array([-1e4, 0, 1e4]), beta=4.0, threshold=1).numpy(), [0, np.log(2) / 4, 1e4])
+
+
 # --- errors -------------------------------------------------------------------------------------------------------
 
 Z = gg.zeros

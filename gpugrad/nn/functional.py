@@ -1,5 +1,11 @@
 """Functions that layers and losses are made of, under PyTorch's names (with `axis` for `dim`)."""
 
+from __future__ import annotations
+
+from typing import Any
+
+from ..op import ArrayLike
+from ..ops import activation, elementwise
 from ..ops.activation import celu as celu
 from ..ops.activation import elu as elu
 from ..ops.activation import gelu as gelu
@@ -15,7 +21,6 @@ from ..ops.activation import sigmoid as sigmoid
 from ..ops.activation import silu as silu
 from ..ops.activation import softmax as softmax
 from ..ops.activation import softmin as softmin
-from ..ops.activation import softplus as softplus
 from ..ops.activation import softsign as softsign
 from ..ops.activation import tanhshrink as tanhshrink
 from ..ops.attention import scaled_dot_product_attention as scaled_dot_product_attention
@@ -88,3 +93,13 @@ from ..ops.resize import pixel_shuffle as pixel_shuffle
 from ..ops.resize import pixel_unshuffle as pixel_unshuffle
 from ..ops.unfold import fold as fold
 from ..ops.unfold import unfold as unfold
+
+
+def softplus(x: ArrayLike, beta: float = 1.0, threshold: float = 20.0) -> Any:
+    """``log(1 + exp(beta * x)) / beta`` (`torch.nn.functional.softplus`); `threshold`, where PyTorch takes `x`, is not needed.
+
+    >>> import gpugrad as gg
+    >>> gg.nn.functional.softplus([0.0, 1000.0], beta=2.0)
+    tensor([3.4657e-01, 1.0000e+03])
+    """
+    return activation.softplus(x) if beta == 1 else activation.softplus(elementwise.multiply(x, beta)) / beta

@@ -12,8 +12,6 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 from ..errors import PACKAGE
-from ..op import ArrayLike
-from ..ops.elementwise import multiply
 from . import functional as F
 from .module import Buffer, Module
 
@@ -91,11 +89,7 @@ class Mish(OfFunction, function=F.mish):
     """``x * tanh(softplus(x))``."""
 
 
-def _softplus(x: ArrayLike, beta: float = 1.0, threshold: float = 20.0) -> Any:
-    return F.softplus(x) if beta == 1 else F.softplus(multiply(x, beta)) / beta
-
-
-class Softplus(OfFunction, function=_softplus):
+class Softplus(OfFunction, function=F.softplus):
     """``log(1 + exp(beta * x)) / beta``; `threshold`, where PyTorch goes over to `x`, is not needed."""
 
 

@@ -324,7 +324,8 @@ def celu(xp: Any, x: ArrayLike, alpha: float = 1.0) -> Any:
     """
     if alpha == 0:
         raise ValueError("alpha cannot be 0")
-    return xp.where(xp.greater(real_only(x), 0), x, xp.expm1(xp.minimum(x, 0) / alpha) * alpha)
+    with numpy.errstate(over="ignore"):
+        return xp.where(xp.greater(real_only(x), 0), x, xp.expm1(xp.minimum(x, 0) / alpha) * alpha)
 
 
 # --- along an axis ------------------------------------------------------------------------------------------------
