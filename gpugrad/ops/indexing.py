@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy
 
-from ..backend import namespace_of
+from ..backend import namespace_of, on_device_of
 from ..op import ArrayLike, linear, primitive, update
 from ..placed import Placed
 from .samples import array, calls
@@ -220,11 +220,14 @@ def _written(F: Any, t: Any, index: Any) -> Any:
     parts = index if isinstance(index, tuple) else (index,)
     if all(is_basic(part) or getattr(getattr(part, "dtype", None), "kind", "") == "b" for part in parts):
         return picked
-    xp = namespace_of(getattr(t, "_array", t))
-    places = xp.empty(t.shape, "int64")
-    numbers = xp.arange(math.prod(picked.shape)).reshape(picked.shape)
-    places[index] = numbers
-    return F.where(places[index] == numbers, picked, 0)
+    like = getattr(t, "_array", t)
+    with on_device_of(like):
+        xp = namespace_of(like)
+        places = xp.empty(t.shape, "int64")
+        numbers = xp.arange(math.prod(picked.shape)).reshape(picked.shape)
+        places[index] = numbers
+        last = places[index] == numbers
+    return F.where(last, picked, 0)
 
 
 @primitive(
