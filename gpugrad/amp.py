@@ -12,8 +12,7 @@ from typing import Any
 
 import numpy
 
-from . import half
-from . import op as _op
+from . import dispatch, half
 from .errors import DTypeError, GradientError, describe
 from .op import Op, registry
 from .optim import Optimizer
@@ -83,12 +82,12 @@ def autocast(dtype: Any = "float16", enabled: bool = True) -> Iterator[None]:
     low = half.dtype_from(dtype)
     if low.itemsize != 2 or not half.is_floating(low):
         raise DTypeError(f"autocast: got {low}; use 'float16' or 'bfloat16'")
-    _op.autocasting.append(_cast)
+    dispatch.autocasting.append(_cast)
     try:
         with mode_with(autocast=low if enabled else None):
             yield
     finally:
-        _op.autocasting.remove(_cast)
+        dispatch.autocasting.remove(_cast)
 
 
 def _cast(op: Op, inputs: tuple[Any, ...], params: dict[str, Any]) -> tuple[tuple[Any, ...] | None, Any]:

@@ -15,8 +15,7 @@ import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from . import backend
-from . import op as _op
+from . import backend, dispatch
 from .batch_rules import Batch, batch_rules, elementwise_rule, first_batch
 from .interpret import TENSORS, pull_reference, push_one, raw_for
 from .op import Op, registry
@@ -78,7 +77,7 @@ class Batched(Batch):
         raise NotBatchedError("a batch of arrays cannot be iterated over")
 
     def apply(self, op: Op, inputs: tuple[Any, ...], params: dict[str, Any]) -> Any:
-        """What `gpugrad.op.apply` does where a Tensor meets a batch: ``x * t``."""
+        """What `gpugrad.dispatch.apply` does where a Tensor meets a batch: ``x * t``."""
         if op.kind == "elementwise" or op.variadic:
             return _run(None, op, *([list(inputs)] if op.variadic else inputs), **params)
         return _run(None, op, **dict(zip(op.inputs, inputs, strict=True)), **params)
@@ -176,7 +175,7 @@ def _plain(inner: Any, values: Any) -> Any:
     if inner is TENSORS:
         return inner
     array = next((v for v in values if hasattr(v, "dtype")), None)
-    return inner if array is None else TENSORS if isinstance(array, _op.Tensor) else raw_for(array)
+    return inner if array is None else TENSORS if isinstance(array, dispatch.Tensor) else raw_for(array)
 
 
 def _each(function: Callable[[Any, Any], Any], values: Any) -> Any:

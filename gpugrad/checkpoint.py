@@ -11,10 +11,9 @@ from typing import Any
 import numpy
 
 from .amp import autocast
+from .dispatch import NO_PARAMS, tensor_of
 from .errors import GradientError, format_site, user_site
-from .interpret import tensor_of
 from .mutations import next_index
-from .op import NO_PARAMS
 from .ops.random import default_generator
 from .parts import Parts, pick
 from .tape import Node, current_mode, mode_with, walk

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from . import backend, half
+from .dispatch import NO_PARAMS, tensor_of
 from .errors import GradientError, ShapeError, describe, format_site, user_site
-from .interpret import TENSORS, tensor_of
+from .interpret import TENSORS
 from .mutations import next_index
-from .op import NO_PARAMS
 from .parts import Parts, has_parts, pick
 from .tape import Node, conjugate, current_mode, mode_with
 from .tensor import Tensor, asarray, wrap

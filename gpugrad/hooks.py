@@ -12,10 +12,9 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
-from . import backend, tape
-from . import op as _op
+from . import backend, dispatch, tape
+from .dispatch import as_tensor, tensor_of
 from .errors import GradientError, ShapeError, describe, format_site, user_site
-from .interpret import tensor_of
 from .parts import Lifted
 from .tape import Node, mode_with
 
@@ -131,7 +130,7 @@ def _hooked_cotangent(node: Node, t: Any) -> Any:
     """
     if isinstance(t, Lifted):
         return t.each(lambda one: _hooked_cotangent(node, one))
-    raw = not isinstance(t, _op.Tensor)
+    raw = not isinstance(t, dispatch.Tensor)
     for hook in list(node.hooks.values()):
         if raw:
             with backend.on_device_of(t):
@@ -145,7 +144,7 @@ def _hooked_cotangent(node: Node, t: Any) -> Any:
             else:
                 returned = hook(given.conj() if node.dtype.kind == "c" else given)
             if returned is not None:
-                returned = _op.as_tensor(returned)
+                returned = as_tensor(returned)
                 if returned.shape != t.shape:
                     raise ShapeError(f"it returned a gradient of shape {returned.shape} in place of one of {t.shape}")
                 returned = returned.conj() if node.dtype.kind == "c" else returned

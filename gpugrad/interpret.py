@@ -15,8 +15,8 @@ from typing import Any
 import numpy
 
 from . import backend, half
-from . import op as _op
 from .cuda import kernel_forward, kernel_rules
+from .dispatch import tensor_of
 from .op import Composed, Op, needed, registry
 from .parts import Parts, has_parts, pick
 from .tape import Node, Pullback, ancestors, current_mode, freed, leaf, mode_with, walk
@@ -30,19 +30,11 @@ __all__ = [
     "push_one",
     "push_tangents",
     "raw_for",
-    "tensor_of",
 ]
 
 
 _PRODUCTS = {"linear", "matmul", "mm"}
 """Ops with rules that are products: on a GPU those take bfloat16 and sum in float32. Other rules get float32 there."""
-
-
-def tensor_of(array: Any, node: Node | None = None) -> Any:
-    """A Tensor around a raw array, as the result of `node`."""
-    tensor = object.__new__(_op.Tensor)
-    tensor._array, tensor._node = array, node
-    return tensor
 
 
 class RawNamespace:

@@ -1,4 +1,4 @@
-"""The Op record, the registry, the decorators that make ops, and `apply`, which everything that computes passes.
+"""The Op record, the registry, and the decorators that make ops.
 
 An op is declared once. Its record holds the forward, the derivative rules, the CUDA text, the docstring and the samples
 that its tests are generated from; the public function is made from the declared signature.
@@ -14,27 +14,43 @@ from __future__ import annotations
 
 import functools
 import inspect
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Concatenate, NamedTuple, ParamSpec, TypeAlias, TypeVar
 
 import numpy
 
-from . import backend, half
+from . import backend
 from .cuda import kernel_forward
-from .errors import PACKAGE, DeviceError, GradientError, describe, format_site, op_error, user_site
-from .mutations import Mutations, log_mutation, next_index
-from .parts import Lifted, pick
-from .tape import Node, Pullback, Record, current_mode
+from .dispatch import NO_PARAMS, apply, as_tensor
+from .dispatch import as_tensors as as_tensors
+from .dispatch import raw as raw
+from .errors import PACKAGE
+from .tape import Pullback, current_mode
 
 if TYPE_CHECKING:
     from .tensor import Tensor as TensorType
 
 __all__ = [
-    "ArrayLike", "Op", "Sample", "apply", "elementwise", "fused", "linear", "multilinear", "primitive", "registry", "several",
+    "ArrayLike",
+    "Op",
+    "Sample",
+    "apply",
+    "as_tensor",
+    "as_tensors",
+    "composed",
+    "elementwise",
+    "elementwise_function",
+    "fused",
+    "linear",
+    "multilinear",
+    "needed",
+    "primitive",
+    "raw",
+    "registry",
+    "several",
     "update",
-]  # fmt: skip
+]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -46,8 +62,6 @@ Public: TypeAlias = Callable[P, "TensorType"]
 
 registry: dict[str, Op] = {}
 """Every op by name, in order of declaration."""
-
-NO_PARAMS: dict[str, Any] = {}
 
 
 class Sample(NamedTuple):
@@ -387,207 +401,3 @@ def _composed(op: Op) -> Callable[..., Any]:
 def update(*, mutates: Callable[[int], Iterable[int]], samples: Samples | None = None) -> Callable[[Declared[P]], Public[P]]:
     """Declare an op that changes some of its inputs in place and returns None: assignments and optimiser steps."""
     return _declare("update", (), samples, mutates=mutates)
-
-
-# --- the choke point ----------------------------------------------------------------------------------------------
-
-Tensor: Any = None
-"""The class of results; set by tensor.py, which cannot be imported from here."""
-
-autocasting: list[Callable[[Op, tuple[Any, ...], dict[str, Any]], tuple[tuple[Any, ...] | None, Any]]] = []
-"""What casts inputs in `gpugrad.amp.autocast`, and for bfloat16; or runs the op itself, and gives None and the result."""
-
-_detours = backend.detours
-_new = object.__new__
-_getframe = sys._getframe
-_ndarray = numpy.ndarray
-
-
-def apply(op: Op, inputs: tuple[Any, ...], params: dict[str, Any] = NO_PARAMS) -> Any:
-    """Run an op on Tensors, raw arrays and scalars, and record it where the mode says so.
-
-    Eager execution, recording for gradients and recording of a whole step differ only here.
-
-    Parameters
-    ----------
-    op : Op
-    inputs : tuple
-        Array inputs, in the declared order; None for one that is left out.
-    params : dict
-        Static parameters, all of them.
-
-    Returns
-    -------
-    Tensor, tuple of Tensors, or None for an update
-    """
-    if autocasting:
-        given, out = autocasting[-1](op, inputs, params)
-        if given is None:
-            return out
-        inputs = given
-    if len(inputs) == 2 and isinstance(inputs[0], Tensor) and isinstance(inputs[1], Tensor):  # the commonest case, unrolled
-        x, y = inputs
-        p, q = x._node, y._node
-        mask = (0 if p is None else 1) | (0 if q is None else 2)
-        arrays, parents = [x._array, y._array], [p, q]
-    elif len(inputs) == 3 and isinstance(inputs[0], Tensor) and isinstance(inputs[1], Tensor) and isinstance(inputs[2], Tensor):
-        x, y, z = inputs
-        p, q, r = x._node, y._node, z._node
-        mask = (0 if p is None else 1) | (0 if q is None else 2) | (0 if r is None else 4)
-        arrays, parents = [x._array, y._array, z._array], [p, q, r]
-    elif len(inputs) == 1 and isinstance(inputs[0], Tensor):
-        (x,) = inputs
-        p = x._node
-        mask = 0 if p is None else 1
-        arrays, parents = [x._array], [p]
-    else:
-        try:
-            mask, arrays, parents = _unwrapped(op, inputs)
-        except (ValueError, TypeError) as error:
-            raise _explain(op, inputs, params, error) from None
-        if mask < 0:
-            return arrays[0].apply(op, inputs, params)
-    mode = current_mode()
-    try:
-        forward = op.numpy if not _detours else op.forward_on(arrays, mask)
-        out = forward(*arrays, **params) if params else forward(*arrays)
-    except (ValueError, TypeError, IndexError, MemoryError, RuntimeError, ImportError, AttributeError) as error:
-        raise _explain(op, inputs, params, error) from None
-    aux = None
-    if type(out) is not _ndarray:
-        if op.mutates is not None:
-            log_mutation(map(arrays.__getitem__, op.mutates(len(arrays))))  # a comprehension would make cells of locals
-            if mode.records is not None:
-                mode.records.append(Record(op, tuple(arrays), params, None))
-            return None
-        if op.returns is not None:
-            return _several(op, arrays, parents, mask, params, out)
-        if op.has_aux:
-            out, aux = out
-        out = backend.as_result(out)
-    if mode.records is not None:
-        mode.records.append(Record(op, tuple(arrays), params, out))
-    result = _new(Tensor)
-    result._array = out
-    if mask and mode.grad:
-        pullback = op.pullbacks.get(mask) or op.pullback(mask)
-        if pullback is not None:
-            result._node = node = _new(Node)
-            node.index = next_index()
-            node.op = op
-            node.params = params
-            node.parents = parents
-            node.pullback = pullback
-            save = pullback.save
-            node.saved = () if save is None else save(arrays, out, params, aux)
-            node.shape = out.shape
-            node.dtype = out.dtype
-            frame = _getframe(2)
-            while frame.f_code.co_filename.startswith(PACKAGE) and frame.f_back is not None:
-                frame = frame.f_back
-            node.site = (frame.f_code, frame.f_lasti)
-            return result
-    result._node = None
-    return result
-
-
-def apply_update(op: Op, arrays: tuple[Any, ...], params: dict[str, Any], changes: Mutations) -> None:
-    """`apply` for an optimiser's step on raw arrays: no node is made, and what it changes is noted all at once."""
-    if autocasting and autocasting[-1](op, arrays, params)[0] is None:  # run by way of float32
-        changes.note()
-        return
-    forward = op.numpy if not _detours else op.forward_on(arrays)
-    forward(*arrays, **params)
-    changes.note()
-    records = current_mode().records
-    if records is not None:
-        records.append(Record(op, arrays, params, None))
-
-
-def _several(op: Op, arrays: Any, parents: Any, mask: int, params: dict[str, Any], outs: Any) -> Any:
-    """The second half of `apply`, for an op with several results."""
-    assert op.returns is not None
-    mode = current_mode()
-    outs = tuple(map(backend.as_result, outs))
-    if mode.records is not None:
-        mode.records.append(Record(op, tuple(arrays), params, outs))
-    results = [_new(Tensor) for _ in outs]
-    for result, out in zip(results, outs, strict=True):
-        result._array, result._node = out, None
-    pullback = op.pullback(mask) if mask and mode.grad else None
-    if pullback is not None:
-        node = Node()
-        node.index, node.op, node.params, node.parents, node.pullback = next_index(), op, params, parents, pullback
-        node.saved = () if pullback.save is None else pullback.save(arrays, outs, params, None)
-        node.shape, node.dtype, node.site = tuple(out.shape for out in outs), tuple(out.dtype for out in outs), user_site()
-        for i, (result, out) in enumerate(zip(results, outs, strict=True)):
-            if half.is_inexact(out.dtype):
-                result._node = pick(node, i)
-    return op.returns(*results)
-
-
-def _unwrapped(op: Op, inputs: tuple[Any, ...]) -> tuple[int, list[Any], list[Node | None]]:
-    """Which inputs need a gradient, as bits; the raw arrays; the nodes. Or -1 and an input that takes the op over."""
-    mask, bit = 0, 1
-    arrays: list[Any] = []
-    parents: list[Node | None] = []
-    for x in inputs:
-        if isinstance(x, Tensor):
-            arrays.append(x._array)
-            parents.append(x._node)
-            if x._node is not None:
-                mask |= bit
-        elif isinstance(x, Lifted):
-            return -1, [x], []
-        elif hasattr(x, "dtype") and half.is_half(x) and not half.asked_for:
-            half.bfloat16()  # the first array of it: now all is ready, and the op begins again
-            return -1, [sys.modules[__name__]], []
-        else:
-            kind = type(x)
-            if kind is list or kind is tuple or kind is str or (kind is _ndarray and x.dtype.kind in "OSUMm"):
-                x = backend.as_weak(x, inputs, op.kind in ("elementwise", "multilinear"))  # refuses what is no numbers
-            elif x is None and not op.takes_none:
-                raise TypeError("an array is needed, got None")
-            arrays.append(x)
-            parents.append(None)
-        bit += bit
-    return mask, arrays, parents
-
-
-def _explain(op: Op, inputs: Sequence[Any], params: dict[str, Any], error: Exception) -> Exception:
-    names = [f"{op.inputs[0]}[{i}]" for i in range(len(inputs))] if op.variadic else op.inputs
-    error = backend.translated(error, inputs)
-    if isinstance(error, RuntimeError | ImportError) and not isinstance(error, DeviceError):
-        return error
-    return op_error(op.name, names, inputs, params, error)
-
-
-def refuse_in_place(target: Any, what: str) -> None:
-    """Raise if an in-place change of `target`, a leaf that requires a gradient, is tried while recording."""
-    if target._node is not None and target._node.op is None and current_mode().grad:
-        raise GradientError(
-            f"{what} on a leaf that requires a gradient: {describe(target)}\n"
-            f"  wrap the update in `with gg.no_grad():`, or make a new tensor (w = w - step)\n  at {format_site(user_site())}"
-        )
-
-
-def as_tensor(value: Any) -> Any:
-    """A Tensor from any array-like; a Tensor as it is. For functions that are composed of ops."""
-    if isinstance(value, Tensor):
-        return value
-    result = _new(Tensor)
-    result._array, result._node = backend.as_array(value), None
-    return result
-
-
-def as_tensors(*values: Any) -> tuple[Any, ...]:
-    """Tensors from array-likes that meet in arithmetic: numbers and lists take the dtype of the others, as in ``x * 0.1``."""
-    if all(isinstance(value, Tensor) for value in values):
-        return values
-    kinds = (int, float, complex, bool, list, tuple)
-    return tuple(as_tensor(backend.as_weak(value, values, True) if type(value) in kinds else value) for value in values)
-
-
-def raw(value: Any) -> Any:
-    """The raw array of a Tensor, and other values as they are: for indices and other constants."""
-    return value._array if isinstance(value, Tensor) else value

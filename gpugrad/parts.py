@@ -18,7 +18,7 @@ __all__ = ["Lifted", "Parts", "has_parts", "pick"]
 
 
 class Lifted:
-    """A value that takes over the ops that meet it: `gpugrad.op.apply` returns what its method does."""
+    """A value that takes over the ops that meet it: `gpugrad.dispatch.apply` returns what its method does."""
 
     __slots__ = ()
     __array_ufunc__ = None  # so that the operators of arrays leave it to its own

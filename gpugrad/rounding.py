@@ -12,8 +12,7 @@ from typing import Any
 
 import numpy
 
-from . import half
-from . import op as _op
+from . import dispatch, half
 from .backend import first_on_gpu, namespace_of
 from .cuda import takes_bfloat16
 from .mutations import log_mutation
@@ -43,7 +42,7 @@ def rounded(op: Op, inputs: tuple[Any, ...], params: dict[str, Any]) -> tuple[tu
         return None, None
     wide = tuple([_wide(x) if narrow else x for x, narrow in zip(inputs, halves, strict=True)])
     with mode_with(autocast=None):
-        result = _op.apply(op, wide, params)
+        result = dispatch.apply(op, wide, params)
     others = [x.dtype for x, narrow in zip(inputs, halves, strict=True) if not narrow and hasattr(x, "dtype")]
     if any(map(half.is_inexact, others)) or params.get("dtype") is not None:
         return None, result
@@ -72,7 +71,7 @@ def _narrowed(result: Any) -> Any:
     if isinstance(result, tuple):
         parts = [_narrowed(part) for part in result]
         return type(result)(*parts) if hasattr(result, "_fields") else tuple(parts)
-    if isinstance(result, _op.Tensor) and result.dtype.kind == "f":
+    if isinstance(result, dispatch.Tensor) and result.dtype.kind == "f":
         return registry["astype"].public(result, half.bfloat16())
     return result
 
@@ -81,7 +80,7 @@ def _update(op: Op, inputs: tuple[Any, ...], params: dict[str, Any]) -> None:
     """Run an update on copies in float32, and round what it made back into the arrays."""
     raw = [getattr(x, "_array", x) for x in inputs]
     wide = [x.astype(numpy.float32) if half.is_half(x) else x for x in raw]
-    _op.apply(op, tuple(wide), params)
+    dispatch.apply(op, tuple(wide), params)
     assert op.mutates is not None
     for i in op.mutates(len(raw)):
         if half.is_half(raw[i]):
@@ -90,7 +89,7 @@ def _update(op: Op, inputs: tuple[Any, ...], params: dict[str, Any]) -> None:
 
 
 def _prepare() -> None:
-    _op.autocasting.insert(0, rounded)
+    dispatch.autocasting.insert(0, rounded)
 
 
 half.when_asked.append(_prepare)

@@ -182,7 +182,7 @@ class Record:
 
 @contextmanager
 def recording() -> Iterator[list[Record]]:
-    """Collect a `Record` of everything that passes `op.apply` in the block: forward, backward, updates and draws.
+    """Collect a `Record` of everything that passes `dispatch.apply` in the block: forward, backward, updates and draws.
 
     Examples
     --------

@@ -10,8 +10,7 @@ from typing import Any, TypeAlias
 import numpy
 from numpy.typing import DTypeLike
 
-from . import backend, half
-from . import op as _op
+from . import backend, dispatch, half
 from . import tape as _tape
 from .dtypes import can_cast
 from .errors import DeviceError, DTypeError, GradientError, ShapeError, describe, format_site, user_site
@@ -267,7 +266,7 @@ class Tensor(ArrayMethods, Exports):
             update(self, other)
             return self
         if self._node is not None or (isinstance(other, Tensor) and other._node is not None):
-            _op.refuse_in_place(self, f"{symbol}")
+            dispatch.refuse_in_place(self, f"{symbol}")
             result = function(self, other)  # on the tape: the name moves on, the recorded value stays
             if result.shape != self.shape:
                 what = f"{symbol}: a result of shape {result.shape} does not fit {describe(self)}"
@@ -325,7 +324,7 @@ class Tensor(ArrayMethods, Exports):
     def __setitem__(self, index: Any, value: Any) -> None:
         index = _raw_index(index)
         if current_mode().grad and (self._node is not None or (isinstance(value, Tensor) and value._node is not None)):
-            _op.refuse_in_place(self, "item assignment")
+            dispatch.refuse_in_place(self, "item assignment")
             if not half.is_inexact(self.dtype):
                 what = f"assigning {describe(value)} to elements of {describe(self)} would drop its gradient"
                 raise GradientError(f"{what}\n  use .detach() where that is meant\n  at {format_site(user_site())}")
@@ -338,7 +337,7 @@ class Tensor(ArrayMethods, Exports):
         return indexing.getitem(self, _raw_index(index))
 
 
-_op.Tensor = Tensor
+dispatch.Tensor = Tensor
 
 
 _new = object.__new__

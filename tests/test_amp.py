@@ -65,9 +65,9 @@ def test_it_ends_with_the_block_and_with_the_thread() -> None:
         assert (a.astype("float64") @ a.astype("float64")).dtype == "float64"
     seen["after"] = (a @ a).dtype
     assert seen == {"other": "float32", "here": "float16", "off": "float32", "again": "float16", "after": "float32"}
-    from gpugrad import amp, op
+    from gpugrad import amp, dispatch
 
-    assert amp._cast not in op.autocasting
+    assert amp._cast not in dispatch.autocasting
 
 
 @pytest.mark.parametrize("dtype", ["float32", "int16", "complex64"])

@@ -30,6 +30,7 @@ LAYERS = [
     "placed",
     "tape",
     "parts",
+    "dispatch",
     "op",
     "ops",
     "rounding",

@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 import numpy
 
 from .. import backend
-from .. import op as _op
+from ..dispatch import tensor_of
 from ..errors import FusionError, GpugradError, ShapeError, describe, format_site, user_site
 from ..half import is_floating
 from ..op import Op, apply, composed
-from ..tape import Node, ancestors, leaf, mode_with, walk
+from ..tape import ancestors, leaf, mode_with, walk
 from .expressions import Expression, Expressions
 
 __all__ = ["Trace"]
@@ -46,13 +46,6 @@ class _Tracer:
         out = self.F.run(op, arrays, params)
         self.steps.append(Step(op, arrays, params, out))
         return out
-
-
-def tensor_of(array: Any, node: Node | None = None) -> Any:
-    """A Tensor around a raw array, or an expression."""
-    tensor = object.__new__(_op.Tensor)
-    tensor._array, tensor._node = array, node
-    return tensor
 
 
 def _shape_over(name: str, arrays: Sequence[Any]) -> tuple[int, ...]:

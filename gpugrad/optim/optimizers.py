@@ -8,9 +8,10 @@ from typing import Any, ClassVar, TypedDict, Unpack
 import numpy
 
 from .. import backend
+from ..dispatch import apply_update
 from ..errors import CheckpointError, DTypeError, GradientError, describe
 from ..mutations import Mutations
-from ..op import apply_update, registry
+from ..op import registry
 from ..tape import enable_grad
 from ..tensor import Tensor, asarray, tensor, wrap
 
