@@ -27,7 +27,6 @@ from .tensor import Tensor, asarray
 
 __all__ = ["call", "call_ufunc", "parameters_without_place"]
 
-_HERE = object()
 _HARMLESS = {"subok", "overwrite_input", "overwrite_a", "copy", "like", "casting", "sorted", "optimize", "stable", "kind"}
 """Options that say nothing about the values."""
 _STATIC = {"axis", "indices", "k", "obj", "offset", "pad_width", "repeats", "reps", "shift", "shape", "sections"}

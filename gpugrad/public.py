@@ -150,10 +150,6 @@ def explain(name: str, arrays: dict[str, Any], options: dict[str, Any], error: E
 _prepare.explain = _explain  # type: ignore[attr-defined]
 
 
-def _of_earlier(error: Exception) -> bool:
-    return isinstance(error, GpugradError) and error.of_earlier
-
-
 def _is_the_users(error: Exception) -> bool:
     """Whether code of others raised it, or called what did: a function that ours was given."""
     trace = error.__traceback__

@@ -160,8 +160,6 @@ BINARY = {
     "logical_xor": ("bool",), "maximum": REAL, "minimum": REAL, "multiply": NUMERIC, "nextafter": FLOATS, "not_equal": ALL,
     "pow": NUMERIC, "remainder": REAL, "subtract": NUMERIC,
 }  # fmt: skip
-POSITIVE = {"pow", "floor_divide", "remainder", "bitwise_left_shift", "bitwise_right_shift"}
-"""Functions whose second integer must be above 0."""
 SHAPES = ((), (0,), (5,), (2, 0, 3), (3, 4))
 SPECIAL = [0.0, -0.0, 1.0, -1.0, np.inf, -np.inf, np.nan, 0.5, 1e30, -3.5]
 

@@ -163,21 +163,16 @@ def test_accumulating_over_many_steps_is_not_refused() -> None:
 def test_a_step_between_forward_and_backward_is_found_every_time(make: Any) -> None:
     a, b = (gg.tensor([1.0, 2.0], requires_grad=True) for _ in range(2))
     optimizer = make([a, b])
-    for _ in range(3):  # the first step enters the arrays, later ones only move the mark
+    for i in range(4):  # the first step enters the arrays, later ones only move the mark
+        if i == 3:  # somebody else's change, after which the optimiser's must still be found
+            with gg.no_grad():
+                a += 1.0
         optimizer.zero_grad()
         (a * b).sum().backward()
         kept = a * b
         optimizer.step()
         with pytest.raises(gg.GradientError, match=r"was changed in place at .*optimizer.step"):
             kept.sum().backward()
-    with gg.no_grad():
-        a += 1.0  # somebody else's change, after which the optimiser's must still be found
-    optimizer.zero_grad()
-    (a * b).sum().backward()
-    kept = a * b
-    optimizer.step()
-    with pytest.raises(gg.GradientError, match=r"was changed in place at .*optimizer.step"):
-        kept.sum().backward()
 
 
 def test_an_optimizer_sees_a_parameter_that_got_another_array() -> None:

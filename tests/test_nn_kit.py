@@ -12,32 +12,10 @@ from typing import Any
 import cupy_standin
 import numpy as np
 import pytest
+from nn_nets import Block, mlp, real, rng
 
 import gpugrad as gg
 from gpugrad import nn
-
-rng = np.random.default_rng(7)
-
-
-def real(*shape: int) -> Any:
-    return rng.normal(size=shape)
-
-
-def mlp() -> nn.Sequential:
-    gg.manual_seed(0)
-    return nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
-
-
-class Block(nn.Module):
-    def __init__(self, width: int = 3) -> None:
-        self.inner = nn.Sequential(nn.Linear(width, width), nn.Tanh())
-        self.scale = nn.Parameter([2.0])
-        self.register_buffer("mean", [0.5])
-        self.register_buffer("seen", [0.0], persistent=False)
-
-    def forward(self, x: Any) -> Any:
-        return self.inner(x) * self.scale - self.mean
-
 
 # --- every function is a module -----------------------------------------------------------------------------------
 
@@ -303,7 +281,7 @@ def test_errors_name_the_path_of_the_module() -> None:
                 x = block(x)
             return x
 
-    expected = r"test_nn_kit.py:(.|\n)*in module body.1.inner.0: Linear\(in_features=4, out_features=4, bias=True\)"
+    expected = r"nn_nets.py:(.|\n)*in module body.1.inner.0: Linear\(in_features=4, out_features=4, bias=True\)"
     for model in (Net(), nn.Sequential(nn.ReLU(), Net())):
         if isinstance(model, nn.Sequential):
             expected = expected.replace("body", "1.body")

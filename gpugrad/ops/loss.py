@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import operator
 import warnings
 from typing import Any
@@ -42,13 +43,10 @@ def complex_loss() -> DTypeError:
 
 def _stacklevel() -> int:
     """How far up the user's line is, for a warning."""
-    frame, target, level = user_frame(1), None, 1
-    import sys
-
-    target = sys._getframe(0)
-    while target is not None and target is not frame:
-        target, level = target.f_back, level + 1
-    return level - 1
+    users, frame, level = user_frame(1), inspect.currentframe(), 0
+    while frame is not None and frame is not users:
+        frame, level = frame.f_back, level + 1
+    return level
 
 
 def same_shape(name: str, x: Any, target: Any) -> None:
