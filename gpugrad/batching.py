@@ -30,9 +30,9 @@ class NotBatchedError(TypeError, AttributeError):
     """A rule wants of a batch what it does not have; the rule is then run once for each direction."""
 
 
-def _operator(name: str, turned: bool = False) -> Callable[..., Any]:
+def _operator(name: str, swapped: bool = False) -> Callable[..., Any]:
     def operate(self: Any, *others: Any) -> Any:
-        return _run(None, registry[name], *((*others, self) if turned else (self, *others)))
+        return _run(None, registry[name], *((*others, self) if swapped else (self, *others)))
 
     return operate
 

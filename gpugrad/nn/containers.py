@@ -209,17 +209,7 @@ class Sequential(_List):
                 x = layer(x)
             return x
         for run in runs:
-            if run.linears:
-                try:
-                    x = run(x)
-                except GpugradError as error:
-                    failure = error
-                else:
-                    continue
-            for module in run.members:  # where they failed as one, one of them fails again, and says which it is
-                x = module(x)
-            if run.linears:
-                raise failure
+            x = run(x)
         return x
 
 
@@ -262,6 +252,17 @@ class _Run:
         return True
 
     def __call__(self, x: Any) -> Any:
+        if not self.linears:
+            return self.members[0](x)
+        try:
+            return self._as_one(x)
+        except GpugradError as error:
+            failure = error
+        for module in self.members:  # one of them fails again, and says which it is
+            x = module(x)
+        raise failure
+
+    def _as_one(self, x: Any) -> Any:
         arrays = [x]
         for linear in self.linears:
             arrays += (linear.weight, linear.bias)

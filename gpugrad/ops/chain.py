@@ -331,8 +331,8 @@ def fuse(function: Callable[..., Any]) -> Fused:
     function : callable
         Of Tensors that broadcast against each other, to one Tensor, in elementwise operations of gpugrad or NumPy: arithmetic,
         comparisons, `where`, casts, and functions such as `exp` and `sigmoid`. Other arguments (numbers, strings) are constants
-        of a call. It is traced once for each set of shapes and dtypes, so it may not hang on what the arrays hold; what else
-        changes from call to call is to be an argument.
+        of a call. It is traced once for each set of shapes and dtypes, so it may not depend on the arrays' values; what else
+        changes from call to call must be an argument.
 
     Raises
     ------

@@ -108,7 +108,7 @@ def _product(rows: Any, x: Any, bias: Any, sizes: Sizes, dtype: Any) -> Any:
     return result.reshape(len(x), len(rows), *sizes)
 
 
-def _turned(y: Any, weight: Any, size: Sizes, padding: Padding, dilation: Sizes, groups: int) -> tuple[Any, Padding] | None:
+def _flipped(y: Any, weight: Any, size: Sizes, padding: Padding, dilation: Sizes, groups: int) -> tuple[Any, Padding] | None:
     """The weight and padding by which a convolution of `y` is the transposed one, of stride 1; None if it would have to crop.
 
     To gather windows of `y` is faster than to add windows into the result, unless they are much larger.
@@ -122,8 +122,8 @@ def _turned(y: Any, weight: Any, size: Sizes, padding: Padding, dilation: Sizes,
     if min(map(min, margins)) < 0:
         return None
     features, kernel = len(weight) // groups, weight.shape[2:]
-    turned = numpy.flip(weight, tuple(range(2, weight.ndim))).reshape(groups, features, *weight.shape[1:]).swapaxes(1, 2)
-    return turned.reshape(groups * weight.shape[1], features, *kernel), tuple(margins)
+    flipped = numpy.flip(weight, tuple(range(2, weight.ndim))).reshape(groups, features, *weight.shape[1:]).swapaxes(1, 2)
+    return flipped.reshape(groups * weight.shape[1], features, *kernel), tuple(margins)
 
 
 # --- the three ops ------------------------------------------------------------------------------------------------
@@ -264,9 +264,9 @@ def convolution_transpose(
     tensor([[[ 1.,  1., -2.]]])
     """
     dtype, wide = _wide(xp, y, weight, bias)
-    turned = _turned(y, weight, size, padding, dilation, groups) if set(stride) == {1} and xp is numpy else None
-    if turned is not None:
-        return _convolution_forward(xp, y, turned[0], bias, stride, turned[1], dilation, groups)
+    flipped = _flipped(y, weight, size, padding, dilation, groups) if set(stride) == {1} and xp is numpy else None
+    if flipped is not None:
+        return _convolution_forward(xp, y, flipped[0], bias, stride, flipped[1], dilation, groups)
     kernel, out, channels = weight.shape[2:], y.shape[2:], weight.shape[1] * groups
     rows = weight.astype(wide, copy=False).reshape(groups, len(weight) // groups, math.prod(weight.shape[1:])).swapaxes(1, 2)
     result = xp.zeros((len(y), channels, *size), wide)
@@ -390,7 +390,7 @@ def conv1d(
 ) -> Any:
     """Convolution of (N, C, L), or (C, L), with a weight (O, C / groups, k) (`torch.nn.functional.conv1d`).
 
-    As there, the kernel is not turned round: it is a cross-correlation.
+    As there, the kernel is not flipped: it is a cross-correlation.
 
     >>> import gpugrad as gg
     >>> x, weight = gg.tensor([[1.0, 2.0, 4.0]]), gg.tensor([[[1.0, -1.0]]])

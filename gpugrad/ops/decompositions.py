@@ -84,8 +84,8 @@ _POSITIVE = calls(lambda rng: ((positive(rng, 3, 3),), {}), lambda rng: ((positi
 
 
 def _inv_rule(F: Any, t: Any, out: Any) -> Any:
-    turned = _T(F, out)
-    return -F.matmul(F.matmul(turned, t), turned)
+    transposed = _T(F, out)
+    return -F.matmul(F.matmul(transposed, t), transposed)
 
 
 @primitive(vjp=(_inv_rule,), samples=_SQUARE)
@@ -118,11 +118,11 @@ def det(xp: Any, a: ArrayLike) -> Any:
 
 
 def _slogdet_rule(F: Any, t: Any, a: Any, out: Any) -> Any:
-    turned = _T(F, F.inv(a))
-    total = _matrix(F, t[1]) * turned
+    transposed = _T(F, F.inv(a))
+    total = _matrix(F, t[1]) * transposed
     if a.dtype.kind != "c":
         return total
-    return total + _matrix(F, F.real(t[0] * out[0] * 1j)) * (turned * -1j)
+    return total + _matrix(F, F.real(t[0] * out[0] * 1j)) * (transposed * -1j)
 
 
 @several(returns=SlogdetResult, vjp=(_slogdet_rule,), samples=_SQUARE)
@@ -215,12 +215,12 @@ def _hermitian(xp: Any, a: Any) -> Any:
     a = xp.asarray(a)
     if a.ndim < 2 or a.shape[-1] != a.shape[-2]:
         raise ValueError(f"square matrices are needed, got shape {a.shape}")
-    turned = xp.conjugate(xp.swapaxes(a, -1, -2))
-    if a.size and not float(xp.max(xp.abs(a - turned))) <= 1e-3 * float(xp.max(xp.abs(a))):
+    adjoint = xp.conjugate(xp.swapaxes(a, -1, -2))
+    if a.size and not float(xp.max(xp.abs(a - adjoint))) <= 1e-3 * float(xp.max(xp.abs(a))):
         raise ValueError(
             "the matrix is not symmetric (Hermitian); give all of it, or say which triangle counts: UPLO=, or upper= of cholesky"
         )
-    return (a + turned) / 2
+    return (a + adjoint) / 2
 
 
 def _cholesky_rule(F: Any, t: Any, out: Any) -> Any:

@@ -205,13 +205,15 @@ def _dtype(op: Op, inputs: Sequence[Any], params: dict[str, Any]) -> Any:
 
 
 def _of_stand_ins(dtype_of: Callable[..., Any], inputs: Sequence[Any]) -> Any:
-    brain = next((x.dtype for x in inputs if getattr(getattr(x, "dtype", None), "name", "") == "bfloat16"), None)
+    bfloat16 = next((x.dtype for x in inputs if getattr(getattr(x, "dtype", None), "name", "") == "bfloat16"), None)
     half: Any = numpy.dtype(numpy.float16)
-    if brain is not None and any(getattr(x, "dtype", None) == half for x in inputs):
+    if bfloat16 is not None and any(getattr(x, "dtype", None) == half for x in inputs):
         half = numpy.dtype(numpy.float32)  # what holds both
-    dtypes = {id(x): half if brain is not None and x.dtype == brain else x.dtype for x in inputs if isinstance(x, Expression)}
+    dtypes = {
+        id(x): half if bfloat16 is not None and x.dtype == bfloat16 else x.dtype for x in inputs if isinstance(x, Expression)
+    }
     found = dtype_of(*[numpy.ones(1, dtypes[id(x)]) if isinstance(x, Expression) else x for x in inputs])
-    return brain if brain is not None and found == numpy.float16 else found
+    return bfloat16 if bfloat16 is not None and found == numpy.float16 else found
 
 
 def _functor(op: Op, params: dict[str, Any]) -> tuple[str, Sequence[Any], bool] | None:
@@ -245,7 +247,7 @@ def _written(F: Expressions, op: Op, inputs: Sequence[Any], params: dict[str, An
     return F.let(op.cuda.format(C=ctype_in(common), **names), operands, shape, dtype)
 
 
-# --- ops whose text hangs on more than their operands -------------------------------------------------------------
+# --- ops whose text depends on more than their operands -----------------------------------------------------------
 
 
 def _astype(F: Expressions, op: Op, inputs: Sequence[Any], params: dict[str, Any]) -> Expression:
