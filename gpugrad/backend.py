@@ -85,7 +85,12 @@ _keep_freed_memory()
 
 
 def default_dtype() -> numpy.dtype[Any]:
-    """Dtype of tensors made from Python floats and lists, and of parameters."""
+    """Dtype of tensors made from Python floats and lists, and of parameters (`torch.get_default_dtype`).
+
+    >>> import gpugrad as gg
+    >>> gg.default_dtype()
+    dtype('float32')
+    """
     return _default_dtype
 
 
