@@ -18,7 +18,7 @@ from .ops import complex_numbers, reduction, shape
 from .parts import has_parts
 from .tape import ancestors, conjugate, mode_with, walk
 from .tensor import Tensor, wrap
-from .transforms import _as_output, _positions, _Trace, grad, jvp
+from .transforms import _as_output, _Trace, _traced, grad, jvp
 from .tree import flatten
 
 __all__ = ["elementwise_grad", "hessian", "hvp", "jacobian"]
@@ -123,13 +123,8 @@ def jacobian(function: Callable[..., Any], argnums: int | Sequence[int] = 0, chu
 
     @functools.wraps(function, updated=())
     def wrapped(*args: Any, **kwargs: Any) -> Any:
-        positions = _positions(argnums, len(args), "jacobian")
-        leaves, rebuild = flatten([args[i] for i in positions])
-        trace = _Trace("jacobian", leaves)
-        inputs = list(args)
-        for position, value in zip(positions, rebuild(list(trace.aliases)), strict=True):
-            inputs[position] = value
-        values, rebuild_out = flatten(trace.run(function, inputs, kwargs))
+        trace, rebuild, result = _traced("jacobian", function, argnums, args, kwargs)
+        values, rebuild_out = flatten(result)
         outputs = [_as_output("jacobian", value) for value in values]
         fewer_rows = sum(map(_count, outputs)) < sum(map(_count, trace.aliases))
         chunk = max(CHUNK_BYTES // max(_largest(trace, outputs), 1), 1) if chunk_size is None else chunk_size

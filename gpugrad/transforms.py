@@ -127,6 +127,17 @@ def _positions(argnums: int | Sequence[int], count: int, name: str) -> tuple[int
     return tuple(number % count for number in numbers)
 
 
+def _traced(name: str, function: Any, argnums: int | Sequence[int], args: Any, kwargs: Any) -> tuple[_Trace, Any, Any]:
+    """A call traced in some of its arguments: the trace, what gives a list of leaves their structure again, the result."""
+    positions = _positions(argnums, len(args), name)
+    leaves, rebuild = flatten([args[i] for i in positions])
+    trace = _Trace(name, leaves)
+    inputs = list(args)
+    for position, value in zip(positions, rebuild(list(trace.aliases)), strict=True):
+        inputs[position] = value
+    return trace, rebuild, trace.run(function, inputs, kwargs)
+
+
 def value_and_grad(
     function: Callable[..., Any], argnums: int | Sequence[int] = 0, has_aux: bool = False
 ) -> Callable[..., tuple[Any, Any]]:
@@ -164,13 +175,7 @@ def value_and_grad(
 
     @functools.wraps(function, updated=())
     def wrapped(*args: Any, **kwargs: Any) -> tuple[Any, Any]:
-        positions = _positions(argnums, len(args), "grad")
-        leaves, rebuild = flatten([args[i] for i in positions])
-        trace = _Trace("grad", leaves)
-        inputs = list(args)
-        for position, value in zip(positions, rebuild(list(trace.aliases)), strict=True):
-            inputs[position] = value
-        result = trace.run(function, inputs, kwargs)
+        trace, rebuild, result = _traced("grad", function, argnums, args, kwargs)
         result, aux = result if has_aux else (result, None)
         output = _as_output("grad", result)
         if output.size != 1:
