@@ -6,7 +6,9 @@ array-likes, for functions that are composed of ops.
 
 from __future__ import annotations
 
+import functools
 import sys
+import weakref
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +23,19 @@ from .tape import Node, Record, current_mode
 if TYPE_CHECKING:
     from .op import Op
 
-__all__ = ["NO_PARAMS", "apply", "apply_update", "as_tensor", "as_tensors", "autocasting", "raw", "refuse_in_place", "tensor_of"]
+__all__ = [
+    "NO_PARAMS",
+    "apply",
+    "apply_update",
+    "as_tensor",
+    "as_tensors",
+    "autocasting",
+    "noting_base",
+    "raw",
+    "refuse_in_place",
+    "refuse_lost_write",
+    "tensor_of",
+]
 
 NO_PARAMS: dict[str, Any] = {}
 
@@ -226,3 +240,28 @@ def as_tensors(*values: Any) -> tuple[Any, ...]:
 def raw(value: Any) -> Any:
     """The raw array of a Tensor, and other values as they are: for indices and other constants."""
     return value._array if isinstance(value, Tensor) else value
+
+
+def noting_base(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The public function of an op that gives views, whose recorded results know of what they are one."""
+
+    @functools.wraps(function)
+    def view(x: Any, *args: Any, **kwargs: Any) -> Any:
+        result = function(x, *args, **kwargs)
+        if result.__class__ is Tensor and result._node is not None and isinstance(x, Tensor) and result._array.base is not None:
+            result._base = getattr(x, "_base", None) or weakref.ref(x)
+        return result
+
+    return view
+
+
+def refuse_lost_write(view: Any, what: str) -> None:
+    """Raise if NumPy would write through a recorded view to an array that somebody still has; the tape does not."""
+    base = getattr(view, "_base", None)
+    whole = base() if base is not None else None
+    if whole is not None:
+        raise GradientError(
+            f"{what} on a view, {describe(view)}, of {describe(whole)}: NumPy would change both, the tape cannot\n"
+            f"  write to the whole, whole[index] = values or whole[index] *= 2, or to a copy: view = view.copy()"
+            f"\n  at {format_site(user_site())}"
+        )

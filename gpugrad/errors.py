@@ -41,6 +41,7 @@ Site = tuple[CodeType, int]
 PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 
 _STORES = {opcode.opmap[name] for name in ("STORE_SUBSCR", "STORE_SLICE") if name in opcode.opmap}
+_MOVES = {opcode.opmap.get("CACHE", 0), opcode.opmap["SWAP"]}
 _NUMPY = os.path.dirname(os.path.abspath(numpy.__file__)) + os.sep
 
 
@@ -113,6 +114,15 @@ def is_storing(depth: int) -> bool:
     """Whether the frame `depth` callers up is at ``a[i] = value``; what C code calls meanwhile has no frame of its own."""
     frame = sys._getframe(depth)
     return frame.f_code.co_code[frame.f_lasti] in _STORES
+
+
+def is_storing_back(depth: int) -> bool:
+    """Whether the frame `depth` callers up is at ``a[i] += value``, of which the result is stored where it came from."""
+    frame = sys._getframe(depth)
+    code, at = frame.f_code.co_code, frame.f_lasti + 2
+    while at < len(code) and code[at] in _MOVES:
+        at += 2
+    return at < len(code) and code[at] in _STORES
 
 
 def user_site() -> Site:

@@ -38,7 +38,8 @@ class Context:
                 raise GradientError(
                     f"save_for_backward takes Tensors, got {describe(value)}; set other values as attributes: ctx.name = value"
                 )
-        self.saved_tensors = tensors
+        # Tensors of their own: the user's may move on, by x += 1.
+        self.saved_tensors = tuple([None if value is None else tensor_of(value._array, value._node) for value in tensors])
 
 
 class _FunctionOp:

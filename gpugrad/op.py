@@ -22,7 +22,7 @@ import numpy
 
 from . import backend
 from .cuda import kernel_forward
-from .dispatch import NO_PARAMS, apply, as_tensor
+from .dispatch import NO_PARAMS, apply, as_tensor, noting_base
 from .dispatch import as_tensors as as_tensors
 from .dispatch import raw as raw
 from .errors import PACKAGE
@@ -277,6 +277,8 @@ def _declare(
         if op.ufunc is not None:
             op.library_name = op.ufunc
             op.numpy = op.forward_in(numpy)
+        if attributes.get("views"):
+            op.public = noting_base(op.public)
         return op.public
 
     return decorate
@@ -305,9 +307,12 @@ def elementwise_function(
     return _declare("elementwise", d, samples, cuda=cuda)
 
 
-def linear(*, transpose: Rule, samples: Samples) -> Callable[[Declared[P]], Public[P]]:
-    """Declare an op that is linear in its array input(s): its jvp is itself, its vjp the transpose."""
-    return _declare("linear", (transpose,), samples)
+def linear(*, transpose: Rule, samples: Samples, views: bool = False) -> Callable[[Declared[P]], Public[P]]:
+    """Declare an op that is linear in its array input(s): its jvp is itself, its vjp the transpose.
+
+    With `views`, its result is in NumPy a view of its first input, so that writing to one changes the other.
+    """
+    return _declare("linear", (transpose,), samples, views=views)
 
 
 def multilinear(

@@ -13,7 +13,7 @@ from numpy.typing import DTypeLike
 from . import backend, dispatch, half
 from . import tape as _tape
 from .dtypes import can_cast
-from .errors import DeviceError, DTypeError, GradientError, ShapeError, describe, format_site, user_site
+from .errors import DeviceError, DTypeError, GradientError, ShapeError, describe, format_site, is_storing_back, user_site
 from .exports import Exports
 from .hooks import RemovableHandle, hook_gradient
 from .interpret import TENSORS, raw_for
@@ -43,7 +43,7 @@ class Tensor(ArrayMethods, Exports):
     tensor([2., 4.])
     """
 
-    __slots__ = ("__weakref__", "_array", "_node")
+    __slots__ = ("__weakref__", "_array", "_base", "_node")
 
     _array: Any
     _node: Any
@@ -261,20 +261,24 @@ class Tensor(ArrayMethods, Exports):
 
     # --- changing it ---
 
-    def _in_place(self, update: Any, function: Any, other: Any, symbol: str) -> Tensor:
+    def _in_place(self, update: Any, function: Any, other: Any, symbol: str, depth: int = 3) -> Tensor:
         if not current_mode().grad:
             update(self, other)
             return self
         if self._node is not None or (isinstance(other, Tensor) and other._node is not None):
             dispatch.refuse_in_place(self, f"{symbol}")
-            result = function(self, other)  # on the tape: the name moves on, the recorded value stays
+            if self._node is not None and not is_storing_back(depth):
+                dispatch.refuse_lost_write(self, symbol)
+            result = function(self, other)  # on the tape: this tensor moves on, the recorded value stays
             if result.shape != self.shape:
                 what = f"{symbol}: a result of shape {result.shape} does not fit {describe(self)}"
                 raise ShapeError(f"{what}\n  at {format_site(user_site())}")
             if not can_cast(result.dtype, self.dtype, "same_kind"):
                 what = f"{symbol}: a result of dtype {result.dtype} does not fit {describe(self)}"
                 raise DTypeError(f"{what}\n  at {format_site(user_site())}")
-            return result if result.dtype == self.dtype else result.astype(self.dtype)
+            result = result if result.dtype == self.dtype else result.astype(self.dtype)
+            self._array, self._node, self._base = result._array, result._node, None
+            return self
         update(self, other)
         return self
 
@@ -295,7 +299,7 @@ class Tensor(ArrayMethods, Exports):
 
     def _assigned(self, function: Any, other: Any, symbol: str) -> Tensor:
         """In place through a result of its own, for operators that no optimiser needs."""
-        return self._in_place(lambda target, value: updates.assign_(target, function(target, value)), function, other, symbol)
+        return self._in_place(lambda target, value: updates.assign_(target, function(target, value)), function, other, symbol, 4)
 
     def __ifloordiv__(self, other: Any) -> Tensor:
         return self._assigned(elementwise.floor_divide, other, "//=")
@@ -328,8 +332,9 @@ class Tensor(ArrayMethods, Exports):
             if not half.is_inexact(self.dtype):
                 what = f"assigning {describe(value)} to elements of {describe(self)} would drop its gradient"
                 raise GradientError(f"{what}\n  use .detach() where that is meant\n  at {format_site(user_site())}")
+            dispatch.refuse_lost_write(self, "item assignment")
             changed = indexing.index_set(self, value, index)
-            self._array, self._node = changed._array, changed._node
+            self._array, self._node, self._base = changed._array, changed._node, None
         else:
             indexing.setitem_(self, value, index)
 

@@ -150,6 +150,7 @@ _INDICES: tuple[Any, ...] = (
 
 
 @linear(
+    views=True,
     transpose=lambda F, t, index, x_shape: Placed(t, index, x_shape),
     samples=calls(*[lambda rng, index=index: ((array(rng, 3, 4), index), {}) for index in _INDICES]),
 )

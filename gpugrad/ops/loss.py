@@ -245,7 +245,8 @@ def _exp_rows(xp: Any, x: Any) -> tuple[Any, Any, Any]:
     if ones is not None and rows * columns <= _BLOCK:
         exps = numpy.subtract(x, largest[:, None], order="C")
         numpy.exp(exps, exps)
-        return exps, exps.dot(ones), largest
+        with numpy.errstate(invalid="ignore"):  # BLAS may compute with what lies beyond narrow rows, and drop it
+            return exps, exps.dot(ones), largest
     exps = xp.empty(x.shape, x.dtype)
     totals = xp.empty_like(largest)
     step = max(1, _BLOCK // max(columns, 1) if xp is numpy else rows)
@@ -257,7 +258,8 @@ def _exp_rows(xp: Any, x: Any) -> tuple[Any, Any, Any]:
         if ones is None:
             xp.add.reduce(part, 1, None, totals[block])
         else:
-            numpy.dot(part, ones, totals[block])
+            with numpy.errstate(invalid="ignore"):
+                numpy.dot(part, ones, totals[block])
     return exps, totals, largest
 
 

@@ -19,6 +19,7 @@ Shape: TypeAlias = "int | Sequence[int]"
 
 
 @linear(
+    views=True,
     transpose=lambda F, t, x_shape: F.reshape(t, x_shape),
     samples=calls(
         lambda rng: ((array(rng, 3, 4), (2, -1)), {}),
@@ -42,6 +43,7 @@ def _transpose_back(F: Any, t: Any, axes: Sequence[int] | None) -> Any:
 
 
 @linear(
+    views=True,
     transpose=_transpose_back,
     samples=calls(
         lambda rng: ((array(rng, 3, 4),), {}),
@@ -98,6 +100,7 @@ def ravel(a: ArrayLike, order: str = "C") -> Any:
 
 
 @linear(
+    views=True,
     transpose=lambda F, t, axis1, axis2: F.swapaxes(t, axis1, axis2),
     samples=calls(lambda rng: ((array(rng, 2, 3, 4), 0, -1), {})),
 )
@@ -112,6 +115,7 @@ def swapaxes(xp: Any, x: ArrayLike, axis1: int, axis2: int) -> Any:
 
 
 @linear(
+    views=True,
     transpose=lambda F, t, source, destination: F.moveaxis(t, destination, source),
     samples=calls(lambda rng: ((array(rng, 2, 3, 4), 0, -1), {}), lambda rng: ((array(rng, 2, 3, 4), (0, 1), (2, 0)), {})),
 )
@@ -126,6 +130,7 @@ def moveaxis(xp: Any, x: ArrayLike, source: int | Sequence[int], destination: in
 
 
 @linear(
+    views=True,
     transpose=lambda F, t, x_shape: F.reshape(t, x_shape),
     samples=calls(lambda rng: ((array(rng, 3, 4), 1), {}), lambda rng: ((array(rng, 3), (0, -1)), {})),
 )
@@ -142,6 +147,7 @@ def expand_dims(xp: Any, x: ArrayLike, axis: int | tuple[int, ...]) -> Any:
 
 
 @linear(
+    views=True,
     transpose=lambda F, t, x_shape: F.reshape(t, x_shape),
     samples=calls(lambda rng: ((array(rng, 1, 3, 1),), {}), lambda rng: ((array(rng, 1, 3, 1),), {"axis": -1})),
 )
