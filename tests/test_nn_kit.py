@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import pickle
 import re
 from collections.abc import Callable
@@ -30,7 +31,7 @@ OTHER_NAMES = {
     "batch_norm": "BatchNorm1d",
     "instance_norm": "InstanceNorm1d",
 }
-FUNCTIONS = sorted(name for name, value in vars(nn.functional).items() if callable(value) and not name.startswith("_"))
+FUNCTIONS = sorted(name for name, value in vars(nn.functional).items() if inspect.isfunction(value) and not name.startswith("_"))
 
 
 def module_of(function: str) -> type[nn.Module] | None:
