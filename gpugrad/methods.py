@@ -67,8 +67,9 @@ class ArrayMethods:
     if not TYPE_CHECKING:  # type checkers know what there is
 
         def __getattr__(self, name: str) -> Any:
-            if name == "__cuda_array_interface__":  # a property, which has just said why not
-                return type(self).__cuda_array_interface__.fget(self)
+            found = getattr(type(self), name, None)
+            if isinstance(found, property):  # it has just raised, and says best why
+                return found.__get__(self)
             hint = f"; use {_INSTEAD[name]}" if name in _INSTEAD else ""
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}{hint}", name=name, obj=self)
 

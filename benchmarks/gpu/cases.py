@@ -141,7 +141,10 @@ def _activation(name: str, dtype: str, size: int) -> Iterator[Case]:
 def _bias_activation(name: str, dtype: str, shape: tuple[int, int]) -> Iterator[Case]:
     x, bias, g = _numbers(dtype, *shape), _numbers(dtype, shape[1]), _numbers(dtype, *shape, seed=1)
     value, slope = formulas.VALUES[name], formulas.SLOPES[name]
-    function: Function = lambda F, x, bias: _named(name)(F, x + bias)  # noqa: E731
+
+    def function(F: Any, x: Any, bias: Any) -> Any:
+        return _named(name)(F, x + bias)
+
     yield Case(
         f"bias + {name} forward",
         dtype,
@@ -176,7 +179,10 @@ def _bias_activation(name: str, dtype: str, shape: tuple[int, int]) -> Iterator[
 def _chain(dtype: str, shape: tuple[int, int]) -> Iterator[Case]:
     """Kernels that are generated, with a row that is repeated."""
     x, row, g = _numbers(dtype, *shape), _numbers(dtype, shape[1]), _numbers(dtype, *shape, seed=1)
-    function: Function = lambda F, x, row: F.sigmoid(x) * F.tanh(x + row) + F.relu(x)  # noqa: E731
+
+    def function(F: Any, x: Any, row: Any) -> Any:
+        return F.sigmoid(x) * F.tanh(x + row) + F.relu(x)
+
     fused = gg.fuse(lambda x, row: function(gg.nn.functional, x, row))
     yield Case(
         "fused chain forward",
@@ -204,11 +210,15 @@ def _chain(dtype: str, shape: tuple[int, int]) -> Iterator[Case]:
     )
 
 
+def _along_rows(name: str, F: Any, x: Any) -> Any:
+    return getattr(F, name)(x, 1)
+
+
 def _softmax(dtype: str, shape: tuple[int, int]) -> Iterator[Case]:
     x, g = _numbers(dtype, *shape), _numbers(dtype, *shape, seed=1)
     for log in (False, True):
         name = "log_softmax" if log else "softmax"
-        function: Function = lambda F, x, name=name: getattr(F, name)(x, 1)  # noqa: E731
+        function: Function = partial(_along_rows, name)
         yield Case(
             f"{name} forward",
             dtype,

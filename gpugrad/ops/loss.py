@@ -245,8 +245,7 @@ def _exp_rows(xp: Any, x: Any) -> tuple[Any, Any, Any]:
     if ones is not None and rows * columns <= _BLOCK:
         exps = numpy.subtract(x, largest[:, None], order="C")
         numpy.exp(exps, exps)
-        with numpy.errstate(invalid="ignore"):  # BLAS may compute with what lies beyond narrow rows, and drop it
-            return exps, exps.dot(ones), largest
+        return exps, exps.dot(ones), largest
     exps = xp.empty(x.shape, x.dtype)
     totals = xp.empty_like(largest)
     step = max(1, _BLOCK // max(columns, 1) if xp is numpy else rows)
@@ -258,8 +257,7 @@ def _exp_rows(xp: Any, x: Any) -> tuple[Any, Any, Any]:
         if ones is None:
             xp.add.reduce(part, 1, None, totals[block])
         else:
-            with numpy.errstate(invalid="ignore"):
-                numpy.dot(part, ones, totals[block])
+            numpy.dot(part, ones, totals[block])
     return exps, totals, largest
 
 

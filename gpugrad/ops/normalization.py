@@ -48,8 +48,7 @@ def _row_blocks(xp: Any, rows: int, length: int) -> list[slice]:
 
 def _weighted_sums(xp: Any, x: Any, weight: Any) -> Any:
     """``sum(x * weight)`` of each row, as a column; on the CPU a matrix product, five times as fast as a sum of rows."""
-    with numpy.errstate(invalid="ignore"):  # BLAS may compute with what lies beyond narrow rows, and drop it
-        return (numpy.dot(x, weight) if xp is numpy else xp.sum(x * weight, axis=1))[:, None]
+    return (numpy.dot(x, weight) if xp is numpy else xp.sum(x * weight, axis=1))[:, None]
 
 
 def _column_sums(xp: Any, x: Any) -> Any:
