@@ -74,7 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--peers",
         default=DEFAULT_PEERS,
-        help="comma-separated, also torch-compile; NumPy always runs (default: %(default)s)",
+        help="comma-separated, also torch-compile and bare-tape; NumPy always runs (default: %(default)s)",
     )
     parser.add_argument("--threads", type=_positive(int), default=1, help="cores and threads (default: %(default)s)")
     parser.add_argument(

@@ -30,6 +30,7 @@ __all__ = [
     "as_tensor",
     "as_tensors",
     "autocasting",
+    "first_input",
     "noting_base",
     "raw",
     "refuse_in_place",
@@ -49,6 +50,14 @@ _detours = backend.detours
 _new = object.__new__
 _getframe = sys._getframe
 _ndarray = numpy.ndarray
+
+
+FIRST = (0,)
+
+
+def first_input(count: int) -> tuple[int, ...]:
+    """What an update of its first input `mutates`."""
+    return FIRST
 
 
 def apply(op: Op, inputs: tuple[Any, ...], params: dict[str, Any] = NO_PARAMS) -> Any:
@@ -102,7 +111,8 @@ def apply(op: Op, inputs: tuple[Any, ...], params: dict[str, Any] = NO_PARAMS) -
     aux = None
     if type(out) is not _ndarray:
         if op.mutates is not None:
-            log_mutation(map(arrays.__getitem__, op.mutates(len(arrays))))  # a comprehension would make cells of locals
+            changed = op.mutates(len(arrays))
+            log_mutation(arrays[:1] if changed is FIRST else map(arrays.__getitem__, changed))  # a comprehension would make cells
             if mode.records is not None:
                 mode.records.append(Record(op, tuple(arrays), params, None))
             return None
@@ -180,9 +190,13 @@ def _unwrapped(
     for x in inputs:
         if isinstance(x, Tensor):
             arrays.append(x._array)
-            parents.append(x._node)
-            if x._node is not None:
+            node = x._node
+            parents.append(node)
+            if node is not None:
                 mask |= bit
+        elif x.__class__ is float or x.__class__ is int:
+            arrays.append(x)
+            parents.append(None)
         elif isinstance(x, Lifted):
             return mask, arrays, parents, x.apply
         elif hasattr(x, "dtype") and half.is_half(x) and not half.asked_for:

@@ -57,6 +57,8 @@ class RawNamespace:
         op = registry[name]
         if op.reference is not None:
             function: Callable[..., Any] = functools.partial(op.reference, self)
+        elif op.unchecked is not None:
+            function = op.unchecked
         elif op.library_name is not None and hasattr(self.library, op.library_name):
             function = getattr(self.library, op.library_name)
         else:

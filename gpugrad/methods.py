@@ -52,6 +52,20 @@ _INSTEAD = {
 """What does the work of those methods of NumPy's that are missing."""
 
 
+class _Missing:
+    """In place of a method that is missing: AttributeError, with what to use instead.
+
+    A ``__getattr__`` would say the same, but Python 3.11 then reads every attribute of a tensor four times as slowly.
+    """
+
+    def __init__(self, name: str, instead: str) -> None:
+        self.name, self.instead = name, instead
+
+    def __get__(self, instance: Any, owner: type) -> Any:
+        what = f"{owner.__name__!r} object has no attribute {self.name!r}; use {self.instead}"
+        raise AttributeError(what, name=self.name, obj=instance)
+
+
 def _by_numpy(name: str, x: Any, axis: Axis, keepdims: Any, options: dict[str, Any]) -> Any:
     """A reduction with options that only NumPy's function takes, which comes back to Tensors by its protocol."""
     if not isinstance(keepdims, int | numpy.bool):  # NumPy has the dtype in its place
@@ -63,15 +77,6 @@ class ArrayMethods:
     """Arithmetic, comparisons, reductions and shape, as `numpy.ndarray` has them."""
 
     __slots__ = ()
-
-    if not TYPE_CHECKING:  # type checkers know what there is
-
-        def __getattr__(self, name: str) -> Any:
-            found = getattr(type(self), name, None)
-            if isinstance(found, property):  # it has just raised, and says best why
-                return found.__get__(self)
-            hint = f"; use {_INSTEAD[name]}" if name in _INSTEAD else ""
-            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}{hint}", name=name, obj=self)
 
     # --- arithmetic ---
 
@@ -355,3 +360,7 @@ class ArrayMethods:
     def relu(self) -> Tensor:
         """``max(x, 0)``."""
         return activation.relu(self)
+
+
+for _name, _instead in _INSTEAD.items():
+    setattr(ArrayMethods, _name, _Missing(_name, _instead))

@@ -35,8 +35,8 @@ class Change:
 
     __slots__ = ("index", "site")
 
-    def __init__(self, index: int, site: Site | None) -> None:
-        self.index, self.site = index, site
+    index: int
+    site: Site
 
 
 _entries = 0
@@ -54,9 +54,11 @@ def owner_of(array: Any) -> Any:
 def log_mutation(arrays: Iterable[Any]) -> None:
     """Note that arrays are changed in place now, by the user's current line."""
     global last_change, _entries
-    last_change = index = next_index()
+    change = Change()
+    last_change = change.index = next_index()
+    change.site = user_site()
     _entries += 1
-    _enter(arrays, Change(index, user_site()))
+    _enter(arrays, change)
 
 
 def _enter(arrays: Iterable[Any], change: Change) -> None:
@@ -82,7 +84,7 @@ class Mutations:
     def __init__(self) -> None:
         self._arrays: tuple[Any, ...] = ()
         self._at = -1
-        self._change = Change(0, None)
+        self._change = Change()
 
     def __reduce__(self) -> Any:
         return Mutations, ()
@@ -96,12 +98,14 @@ class Mutations:
     def note(self) -> None:
         """Note that the arrays are changed now, by the user's current line."""
         global last_change
-        if self._at != _entries:
-            self._change = Change(0, None)  # others may still hold the old one
-            _enter(self._arrays, self._change)
-            self._at = _entries
+        fresh = self._at != _entries
+        if fresh:
+            self._change = Change()  # others may still hold the old one
         last_change = self._change.index = next_index()
         self._change.site = user_site()
+        if fresh:
+            _enter(self._arrays, self._change)
+            self._at = _entries
 
 
 def _watch(owner: Any, key: int) -> weakref.ref[Any]:

@@ -24,6 +24,7 @@ from . import backend
 from .cuda import kernel_forward
 from .dispatch import NO_PARAMS, apply, as_tensor, noting_base
 from .dispatch import as_tensors as as_tensors
+from .dispatch import first_input as first_input
 from .dispatch import raw as raw
 from .errors import PACKAGE
 from .tape import Pullback, current_mode
@@ -41,6 +42,7 @@ __all__ = [
     "composed",
     "elementwise",
     "elementwise_function",
+    "first_input",
     "fused",
     "linear",
     "multilinear",
@@ -90,6 +92,8 @@ class Op:
         The forward on raw NumPy arrays; `forwards` has those of other libraries.
     library_name : str or None
         The function of NumPy and CuPy that computes it on raw arrays, if it is one alone.
+    unchecked : callable or None
+        The forward on raw arrays that fit, without the checks of the body: what rules call.
     rules : tuple of callables or None
         One vjp rule per input (one for all where `joint`); empty where nothing is differentiable.
     joint : bool
@@ -119,6 +123,7 @@ class Op:
         self.function = self.body = function
         self.ufunc: str | None = None
         self.library_name: str | None = None
+        self.unchecked: Callable[..., Any] | None = None
         self.cuda: str | None = None
         self.rules: tuple[Rule | None, ...] = ()
         self.jvp: Rule | None = None
@@ -316,13 +321,13 @@ def linear(*, transpose: Rule, samples: Samples, views: bool = False) -> Callabl
 
 
 def multilinear(
-    *, transposes: tuple[Rule, ...], samples: Samples, library_name: str | None = None
+    *, transposes: tuple[Rule, ...], samples: Samples, unchecked: Callable[..., Any] | None = None
 ) -> Callable[[Declared[P]], Public[P]]:
     """Declare an op that is linear in each input: one transpose per input, each naming the other inputs.
 
-    With `library_name`, rules on raw arrays call that function of NumPy or CuPy, without the checks of the body.
+    With `unchecked`, rules on raw arrays call that function of them, without the checks of the body.
     """
-    return _declare("multilinear", transposes, samples, library_name=library_name)
+    return _declare("multilinear", transposes, samples, unchecked=unchecked)
 
 
 def primitive(

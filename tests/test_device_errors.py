@@ -94,7 +94,7 @@ def test_a_library_that_is_missed_only_when_it_is_used(cupy: Any, monkeypatch: p
 
     x = gg.ones((2, 2), device="cuda", requires_grad=True)
     y = x @ x
-    monkeypatch.setattr(cupy, "dot", dot)
+    monkeypatch.setattr(cupy.ndarray, "dot", dot)
     gg.op.registry["matmul"].forwards.clear()
     message = r"(?s)matmul: .*CUDA library is missing.*libcublasLt\.so\.13.*gpugrad\[cuda13\].*x = float32\[2, 2\] on cuda:0"
     with pytest.raises(gg.DeviceError, match=message):

@@ -265,3 +265,27 @@ def test_sequential_runs_a_gelu_by_tanh_with_its_layer() -> None:
     for layer in net:
         x = layer(x)
     np.testing.assert_allclose(out.numpy(), x.numpy(), rtol=1e-6)
+
+
+@pytest.mark.parametrize("rows", [8, 40])
+@pytest.mark.parametrize("last", [nn.ReLU, nn.Identity])
+def test_wide_layers_in_one_op_are_layers_one_by_one(rows: int, last: type[nn.Module]) -> None:
+    gg.manual_seed(0)
+    kinds = (nn.Tanh, nn.Sigmoid, nn.ReLU, last)
+    model = nn.Sequential(*[module for kind in kinds for module in (nn.Linear(64, 64, dtype=np.float64), kind())])
+    x = np.random.default_rng(0).standard_normal((rows, 64))
+    cotangent = gg.tensor(np.ones((rows, 64)))
+
+    def run(fuse: bool) -> list[np.ndarray]:
+        model.fuse = fuse
+        model.zero_grad()
+        given = gg.tensor(x, requires_grad=True)
+        out = model(given)
+        kept = out.numpy().copy()
+        out.backward(cotangent)
+        np.testing.assert_array_equal(out.numpy(), kept)
+        np.testing.assert_array_equal(cotangent.numpy(), 1)
+        return [kept, *[t.grad.numpy() for t in (given, *model.parameters())]]
+
+    for together, apart in zip(run(True), run(False), strict=True):
+        np.testing.assert_allclose(together, apart, rtol=1e-12, atol=1e-14)

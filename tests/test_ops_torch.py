@@ -110,7 +110,15 @@ def steps_backwards(value: Any) -> bool:
     return isinstance(value, tuple) and any(isinstance(v, slice) and (v.step or 1) < 0 for v in value)
 
 
-@params([case for case in DIFFERENTIABLE if case.op.name in TORCH and not any(map(steps_backwards, case.sample.args))])
+def writes_twice(case: Case) -> bool:
+    """PyTorch gives the gradient of an element that is written twice to both writers, the lost one too."""
+    index = case.sample.args[-1]
+    return case.op.name == "index_set" and isinstance(index, np.ndarray) and len(set(index.tolist())) < len(index)
+
+
+@params(
+    [c for c in DIFFERENTIABLE if c.op.name in TORCH and not any(map(steps_backwards, c.sample.args)) and not writes_twice(c)]
+)
 def test_value_and_gradients(case: Case) -> None:
     function, arrays = case.function()
     value, gradients = value_and_gradients(function, arrays)

@@ -20,6 +20,7 @@ Array = npt.NDArray[Any]
 
 MODULES = {
     "numpy": "by_hand",
+    "bare-tape": "bare_tape",
     "gpugrad": "with_gpugrad",
     "torch": "with_torch",
     "torch-compile": "with_torch_compile",

@@ -162,8 +162,9 @@ def _model(workload: Workload, problem: Problem) -> nn.Sequential:
     modules: list[nn.Module] = []
     for weight, bias in zip(problem.parameters[::2], problem.parameters[1::2], strict=True):
         linear = nn.Linear(*weight.shape)
-        linear.weight.data = np.ascontiguousarray(weight.T)
-        linear.bias.data = bias.copy()
+        with gg.no_grad():
+            linear.weight[...] = weight.T
+            linear.bias[...] = bias
         modules += [linear, activation()]
     return nn.Sequential(*modules[:-1])
 

@@ -15,7 +15,18 @@ from .approximation import NORMAL_TAIL, blockwise, computed_in
 from .axes import axis_of, cut
 from .samples import array, calls, distinct, unary
 
+_ZEROS, _ONES = ({char: numpy.full((), value, char) for char in "fdFD"} for value in (0, 1))
 _zeros: dict[tuple[tuple[int, ...], Any], Any] = {}
+
+
+def zero_of(x: Any) -> Any:
+    """A zero of the dtype of a NumPy array: a Python number is converted anew by each call."""
+    return _ZEROS.get(x.dtype.char, 0)
+
+
+def one_of(x: Any) -> Any:
+    """A one of the dtype of a NumPy array."""
+    return _ONES.get(x.dtype.char, 1)
 
 
 def kept_zeros(xp: Any, x: Any) -> Any:
@@ -51,8 +62,9 @@ def sigmoid(xp: Any, x: ArrayLike) -> Any:
     into = out if out.ndim else None  # NumPy makes scalars of 0-d results, which cannot be written to
     with numpy.errstate(over="ignore", under="ignore"):
         out = xp.exp(out, out=into)
-        out += 1
-        return xp.divide(1, out, out=into)
+        one = one_of(out) if xp is numpy else 1
+        out += one
+        return xp.divide(one, out, out=into)
 
 
 @elementwise_function(cuda="fmax({x}, 0)", d=(lambda F, t, out: t * (out > 0).astype(t.dtype),), samples=unary())

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy
 
 from ..backend import namespace_of, on_device_of
-from ..op import ArrayLike, linear, primitive, update
+from ..op import ArrayLike, first_input, linear, primitive, update
 from ..placed import Placed
 from .samples import array, calls
 
@@ -307,7 +307,7 @@ def put_along_axis_zeros(xp: Any, x: ArrayLike, indices: Any, axis: int, shape: 
     return out
 
 
-@update(mutates=lambda count: (0,), samples=calls(lambda rng: ((array(rng, 3, 4), array(rng, 4), 1), {})))
+@update(mutates=first_input, samples=calls(lambda rng: ((array(rng, 3, 4), array(rng, 4), 1), {})))
 def setitem_(xp: Any, x: ArrayLike, value: ArrayLike, index: Any) -> Any:
     """``x[index] = value``, in place.
 

@@ -10,14 +10,22 @@ import numpy
 
 from ..errors import ShapeError
 from ..op import ArrayLike, fused, multilinear, primitive, registry
-from .activation import relu_in_place
+from .activation import one_of, relu_in_place, zero_of
 from .samples import array, calls
 from .shape import ones_vector
+
+_LARGE = 1 << 14
+"""Elements of a product from which on it costs more to fill it with zeros, as `dot` does first, than to call `matmul`."""
+
+
+def product(x: Any, y: Any) -> Any:
+    """Of two raw matrices that fit."""
+    return x.dot(y) if len(x) * y.shape[1] < _LARGE else x @ y
 
 
 @multilinear(
     transposes=(lambda F, t, y: F.mm(t, y.T), lambda F, t, x: F.mm(x.T, t)),
-    library_name="dot",
+    unchecked=product,
     samples=calls(lambda rng: ((array(rng, 3, 4), array(rng, 4, 5)), {})),
 )
 def mm(xp: Any, x: ArrayLike, y: ArrayLike) -> Any:
@@ -29,7 +37,7 @@ def mm(xp: Any, x: ArrayLike, y: ArrayLike) -> Any:
     """
     if x.ndim != 2 or y.ndim != 2:
         raise ValueError("both must have two axes; use matmul for vectors and stacks")
-    return xp.dot(x, y)
+    return product(x, y)
 
 
 def _matmul_x(F: Any, t: Any, y: Any, x_shape: tuple[int, ...]) -> Any:
@@ -91,7 +99,7 @@ def matmul(xp: Any, x: ArrayLike, y: ArrayLike) -> Any:
     tensor([[11.]])
     """
     if getattr(x, "ndim", 0) == 2 and getattr(y, "ndim", 0) == 2:
-        return xp.dot(x, y)  # the same product with less overhead
+        return product(x, y)  # the same with less overhead
     return xp.matmul(x, y)
 
 
@@ -179,7 +187,10 @@ def linear(xp: Any, x: ArrayLike, weight: ArrayLike, bias: ArrayLike | None = No
 def _affine(xp: Any, x: Any, weight: Any, bias: Any) -> Any:
     if weight.ndim != 2 or x.ndim == 0:
         raise ValueError("x must be (..., in_features) and weight (out_features, in_features)")
-    out = xp.dot(x, weight.T)
+    across = weight.T
+    if xp is numpy and 1 << 10 <= weight.size <= 1 << 13 and x.size >= 32 * weight.shape[1]:
+        across = across.copy()  # OpenBLAS is up to twice as slow with a transposed matrix of this size, which costs more
+    out = x.dot(across)
     if bias is None:
         return out
     if bias.shape != out.shape[-1:]:
@@ -227,7 +238,9 @@ def _layers_rule(
         found = _layers_rule(F, t.reshape(rows, t.shape[-1]), (x, *arrays[1:]), aux, activations, wanted)
         return [found[0] if found[0] is None else found[0].reshape(arrays[0].shape), *found[1:]]
     dot = F.mm
-    ones = ones_vector(len(t), t.dtype) if F.library is numpy and t.dtype.char in "fd" and len(t) <= 1 << 16 else None
+    on_cpu = F.library is numpy
+    ones = ones_vector(len(t), t.dtype) if on_cpu and t.dtype.char in "fd" and len(t) <= 1 << 16 else None
+    rules = _RULES  # the cotangent given may be anybody's; those made here are written over
     lowest = wanted.index(True)  # below this array nobody wants a cotangent
     asked, last = len(wanted) - 1, len(aux)
     for i in range(len(activations) - 1, -1, -1):
@@ -236,7 +249,7 @@ def _layers_rule(
             last -= 1
             t = registry["gelu"].rules[0](F, t, aux[last], "tanh")  # type: ignore[misc]
         elif activations[i] is not None:
-            t = _RULES[activations[i]](F, t, aux[i])
+            t = rules[activations[i]](F, t, aux[i])
         if at <= asked and wanted[at]:
             cotangents[at] = dot(t.T, aux[i - 1] if i else arrays[0])
         if at < asked and wanted[at + 1]:
@@ -244,11 +257,37 @@ def _layers_rule(
         if lowest >= at:
             return cotangents
         t = dot(t, arrays[at])
+        if on_cpu:
+            rules = _RULES_IN_PLACE
     cotangents[0] = t
     return cotangents
 
 
 _RULES: dict[str | None, Any] = {name: registry[name].rules[0] for name in ("relu", "tanh", "sigmoid")}
+
+
+def _relu_rule_in_place(F: Any, t: Any, out: Any) -> Any:
+    return numpy.multiply(t, (out > zero_of(out)).astype(t.dtype), t)
+
+
+def _tanh_rule_in_place(F: Any, t: Any, out: Any) -> Any:
+    slope = out * out
+    numpy.subtract(one_of(out), slope, slope)
+    return numpy.multiply(t, slope, t)
+
+
+def _sigmoid_rule_in_place(F: Any, t: Any, out: Any) -> Any:
+    slope = one_of(out) - out
+    numpy.multiply(slope, out, slope)
+    return numpy.multiply(t, slope, t)
+
+
+_RULES_IN_PLACE: dict[str | None, Any] = {
+    "relu": _relu_rule_in_place,
+    "tanh": _tanh_rule_in_place,
+    "sigmoid": _sigmoid_rule_in_place,
+}
+"""The same, the result written over the cotangent."""
 
 
 def _layer_samples(*activations: str | None, shape: tuple[int, ...] = (3, 4), bias: bool = True) -> Any:

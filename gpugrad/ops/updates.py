@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy
 
-from ..op import ArrayLike, Sample, Samples, update
+from ..op import ArrayLike, Sample, Samples, first_input, update
 from .samples import array, calls
 
 _BLOCK = 1 << 15
@@ -24,10 +24,8 @@ _POSITIVE = calls(lambda rng: ((array(rng, 3, 4, low=0.5), array(rng, 4, low=0.5
 
 
 def _in_place(name: str) -> Any:
-    numpy_function = getattr(numpy, name)
-
     def body(xp: Any, x: ArrayLike, y: ArrayLike) -> Any:
-        (numpy_function if xp is numpy else getattr(xp, name))(x, y, x)
+        getattr(xp, name)(x, y, x)
 
     body.__name__ = f"{name}_"
     body.__module__ = __name__
@@ -39,13 +37,13 @@ def _in_place(name: str) -> Any:
     >>> x == gg.{name}(4.0, 2.0)
     tensor([ True])
     """
-    return update(mutates=lambda count: (0,), samples=_POSITIVE)(body)
+    return update(mutates=first_input, samples=_POSITIVE)(body)
 
 
 add_, subtract_, multiply_, divide_, power_ = map(_in_place, ("add", "subtract", "multiply", "divide", "power"))
 
 
-@update(mutates=lambda count: (0,), samples=calls(lambda rng: ((array(rng, 3, 4), array(rng, 4)), {})))
+@update(mutates=first_input, samples=calls(lambda rng: ((array(rng, 3, 4), array(rng, 4)), {})))
 def assign_(xp: Any, x: ArrayLike, value: ArrayLike) -> Any:
     """`value` copied into `x` (`numpy.copyto`).
 
@@ -265,7 +263,7 @@ def amsgrad_(xp: Any, rate: float, t: float, *, betas: tuple[float, float] = (0.
     return _adam(xp, rate, t, betas, eps)
 
 
-@update(mutates=lambda count: (0,), samples=calls(lambda rng: ((array(rng, 3, 4), array(rng, 4), 0.25), {})))
+@update(mutates=first_input, samples=calls(lambda rng: ((array(rng, 3, 4), array(rng, 4), 0.25), {})))
 def lerp_(xp: Any, x: ArrayLike, y: ArrayLike, weight: ArrayLike) -> Any:
     """``x + weight * (y - x)``, written into `x`: a running mean (`torch.Tensor.lerp_`).
 

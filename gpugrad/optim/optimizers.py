@@ -106,8 +106,9 @@ class Optimizer:
         """Forget the gradients, or with ``set_to_none=False`` make them zeros."""
         for group in self.param_groups:
             for p in group["params"]:
-                if p._node is not None:
-                    p._node.grad = None if set_to_none or p._node.grad is None else _zeros(p._node.grad)
+                node = p._node
+                if node is not None and node.grad is not None:
+                    node.grad = None if set_to_none else _zeros(node.grad)
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Update all parameters that have a gradient.
@@ -122,7 +123,7 @@ class Optimizer:
             with enable_grad():
                 loss = closure()
         for group, rate, changes in zip(self.param_groups, self._rates, self._changes):
-            active = [p for p in group["params"] if p._node is not None and p._node.grad is not None]
+            active = [p for p in group["params"] if (node := p._node) is not None and node.grad is not None]
             if active:
                 rate[()] = group["lr"]
                 for part in [active] if not backend.libraries else self._by_device(active):
