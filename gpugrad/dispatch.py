@@ -47,7 +47,6 @@ autocasting: list[Callable[[Op, tuple[Any, ...], dict[str, Any]], tuple[tuple[An
 """What casts inputs in `gpugrad.amp.autocast`, and for bfloat16; or runs the op itself, and gives None and the result."""
 
 _detours = backend.detours
-_new = object.__new__
 _getframe = sys._getframe
 _ndarray = numpy.ndarray
 
@@ -84,17 +83,18 @@ def apply(op: Op, inputs: tuple[Any, ...], params: dict[str, Any] = NO_PARAMS) -
         x, y = inputs
         p, q = x._node, y._node
         mask = (0 if p is None else 1) | (0 if q is None else 2)
-        arrays, parents = [x._array, y._array], [p, q]
+        arrays: Sequence[Any] = (x._array, y._array)
+        parents: Sequence[Node | None] = (p, q)
     elif len(inputs) == 3 and isinstance(inputs[0], Tensor) and isinstance(inputs[1], Tensor) and isinstance(inputs[2], Tensor):
         x, y, z = inputs
         p, q, r = x._node, y._node, z._node
         mask = (0 if p is None else 1) | (0 if q is None else 2) | (0 if r is None else 4)
-        arrays, parents = [x._array, y._array, z._array], [p, q, r]
+        arrays, parents = (x._array, y._array, z._array), (p, q, r)
     elif len(inputs) == 1 and isinstance(inputs[0], Tensor):
         (x,) = inputs
         p = x._node
         mask = 0 if p is None else 1
-        arrays, parents = [x._array], [p]
+        arrays, parents = (x._array,), (p,)
     else:
         try:
             mask, arrays, parents, instead = _unwrapped(op, inputs)
@@ -123,12 +123,15 @@ def apply(op: Op, inputs: tuple[Any, ...], params: dict[str, Any] = NO_PARAMS) -
         out = backend.as_result(out)
     if mode.records is not None:
         mode.records.append(Record(op, tuple(arrays), params, out))
-    result = _new(Tensor)
+    result = Tensor()
     result._array = out
     if mask and mode.grad:
-        pullback = op.pullbacks.get(mask) or op.pullback(mask)
+        try:
+            pullback = op.pullbacks[mask]
+        except KeyError:
+            pullback = op.pullback(mask)
         if pullback is not None:
-            result._node = node = _new(Node)
+            result._node = node = Node()
             node.index = next_index()
             node.op = op
             node.params = params
@@ -139,9 +142,11 @@ def apply(op: Op, inputs: tuple[Any, ...], params: dict[str, Any] = NO_PARAMS) -
             node.shape = out.shape
             node.dtype = out.dtype
             frame = _getframe(2)
-            while frame.f_code.co_filename.startswith(PACKAGE) and frame.f_back is not None:
+            code = frame.f_code
+            while code.co_filename.startswith(PACKAGE) and frame.f_back is not None:
                 frame = frame.f_back
-            node.site = (frame.f_code, frame.f_lasti)
+                code = frame.f_code
+            node.site = (code, frame.f_lasti)
             return result
     result._node = None
     return result
@@ -233,7 +238,7 @@ def refuse_in_place(target: Any, what: str) -> None:
 
 def tensor_of(array: Any, node: Node | None = None) -> Any:
     """A Tensor around a raw array, as the result of `node`."""
-    tensor = _new(Tensor)
+    tensor = Tensor()
     tensor._array, tensor._node = array, node
     return tensor
 

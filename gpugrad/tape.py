@@ -389,7 +389,10 @@ def walk(
                 if not retain:
                     node.saved = None
                 saved = None
-                for parent, g in zip(node.parents, grads):
+                parents, i = node.parents, -1
+                for g in grads:
+                    i += 1
+                    parent = parents[i]
                     if parent is None or g is None or (kept is not None and parent not in kept):
                         continue
                     if g is t:

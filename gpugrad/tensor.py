@@ -345,12 +345,9 @@ class Tensor(ArrayMethods, Exports):
 dispatch.Tensor = Tensor
 
 
-_new = object.__new__
-
-
 def wrap(array: Any) -> Tensor:
     """A Tensor around a raw array, without a node."""
-    result = object.__new__(Tensor)
+    result = Tensor()
     result._array, result._node = array, None
     return result
 
@@ -515,7 +512,7 @@ def _backward_raw(output: Tensor, cotangent: Any, retain: bool) -> None:
                 continue
             if node in borrowed or grad.base is not None:
                 grad = grad.copy() if grad.__class__ is numpy.ndarray else backend.copied(grad)
-            node.grad = tensor = _new(Tensor)
+            node.grad = tensor = Tensor()
             tensor._array = grad if grad.__class__ is numpy.ndarray else backend.as_array(grad)
             tensor._node = None
 
