@@ -104,8 +104,18 @@ def apply(op: Op, inputs: tuple[Any, ...], params: dict[str, Any] = NO_PARAMS) -
             return instead(op, inputs, params)
     mode = current_mode()
     try:
-        forward = op.numpy if not _detours else op.forward_on(arrays, mask)
-        out = forward(*arrays, **params) if params else forward(*arrays)
+        forward = op.numpy
+        if _detours:
+            arrays = list(arrays)  # numbers may move to where the others are
+            forward = op.forward_on(arrays, mask)
+        if params:
+            for value in params.values():
+                if isinstance(value, Tensor):
+                    params = _constants(op, params, mode.grad)
+                    break
+            out = forward(*arrays, **params)
+        else:
+            out = forward(*arrays)
     except (ValueError, TypeError, IndexError, MemoryError, RuntimeError, ImportError, AttributeError) as error:
         raise _explain(op, inputs, params, error) from None
     aux = None
@@ -150,6 +160,18 @@ def apply(op: Op, inputs: tuple[Any, ...], params: dict[str, Any] = NO_PARAMS) -
             return result
     result._node = None
     return result
+
+
+def _constants(op: Op, params: dict[str, Any], recording: bool) -> dict[str, Any]:
+    """Static parameters without Tensors; no gradient would flow to one."""
+    for name, value in params.items():
+        if recording and isinstance(value, Tensor) and value._node is not None:
+            raise GradientError(
+                f"{op.name}: {name} is a constant of this op, no gradient would flow to it; got {describe(value)}\n"
+                f"  give {name}.detach(), or write the formula with ops of which it is an operand\n"
+                f"  at {format_site(user_site())}"
+            )
+    return {name: raw(value) for name, value in params.items()}
 
 
 def apply_update(op: Op, arrays: tuple[Any, ...], params: dict[str, Any], changes: Mutations) -> None:

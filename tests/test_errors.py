@@ -272,6 +272,24 @@ def test_losing_a_gradient_unseen_is_refused() -> None:
     assert "numpy.isnat has no rule for Tensors" in message_of(gg.DTypeError, ufunc)
 
 
+def test_a_tensor_as_a_constant() -> None:
+    x, slope = leaf([-1.0, 2.0]), gg.tensor(0.5, requires_grad=True)
+
+    def activate() -> Any:
+        return gg.leaky_relu(x, slope)  # HERE
+
+    message = message_of(RuntimeError, activate)
+    assert "leaky_relu: negative_slope is a constant of this op" in message
+    assert "negative_slope.detach()" in message
+    with pytest.raises(gg.GradientError, match=r"nan_to_num: .* is a constant of this op"):
+        gg.nan_to_num(leaf([np.nan]), nan=slope)
+    with gg.no_grad():
+        np.testing.assert_array_equal(gg.leaky_relu(x, slope).numpy(), [-0.5, 2.0])
+    out = gg.leaky_relu(x, slope.detach())
+    out.sum().backward()
+    np.testing.assert_array_equal(gg.asarray(x.grad).numpy(), [0.5, 1.0])
+
+
 def test_an_in_place_change_of_a_leaf() -> None:
     x = leaf([1.0, 2.0])
 

@@ -335,7 +335,7 @@ def test_it_is_one_op_on_the_tape() -> None:
         out = function(x, 0.3)
     assert [record.op.name for record in records] == ["chain"]
     assert "<lambda>(..., 0.3)" in repr(records[0])
-    assert out._node.parents == [x._node]
+    assert list(out._node.parents) == [x._node]
     assert out.device == "cuda:0"
     (record,) = records
     again = record.op.forward_on(list(record.inputs))(*record.inputs, **record.params)[0]
