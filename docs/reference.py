@@ -36,7 +36,7 @@ GROUPS = [
         "derivatives",
         "Derivatives",
         "Functions of functions, gates of your own, and what is recorded.",
-        "transforms derivatives function checkpoint tape ops.chain",
+        "transforms derivatives function checkpoint modes tape ops.chain",
     ),
     Group("devices", "Devices and precision", "Which devices there are, and in what products are computed.", "backend amp"),
     Group("seeing", "Seeing the tape", "Pictures, the first nan, time and memory.", "draw drawing watch watchers"),

@@ -88,6 +88,8 @@ from .errors import LinearAlgebraError as LinearAlgebraError
 from .errors import OutOfMemoryError as OutOfMemoryError
 from .errors import ShapeError as ShapeError
 from .function import Function as Function
+from .modes import enable_grad as enable_grad
+from .modes import no_grad as no_grad
 from .ops import random as random
 from .ops.activation import elu as elu
 from .ops.activation import gelu as gelu
@@ -415,8 +417,6 @@ from .public import explain_errors as _explain_errors
 from .serialization import load as load
 from .serialization import load_metadata as load_metadata
 from .serialization import save as save
-from .tape import enable_grad as enable_grad
-from .tape import no_grad as no_grad
 from .tensor import Tensor as Tensor
 from .tensor import asarray as asarray
 from .tensor import tensor as tensor

@@ -14,10 +14,10 @@ import numpy
 
 from . import dispatch, half
 from .errors import DTypeError, GradientError, describe
+from .modes import current_mode, mode_with
 from .op import Op, registry
 from .optim import Optimizer
 from .rounding import rounded
-from .tape import current_mode, mode_with
 from .tensor import Tensor
 
 __all__ = ["GradScaler", "autocast"]

@@ -13,10 +13,11 @@ import numpy
 from .amp import autocast
 from .dispatch import NO_PARAMS, tensor_of
 from .errors import GradientError, format_site, user_site
+from .modes import current_mode, mode_with
 from .mutations import next_index
 from .ops.random import default_generator
 from .parts import Parts, pick
-from .tape import Node, current_mode, mode_with, walk
+from .tape import Node, walk
 from .tensor import Tensor
 from .tree import flatten
 

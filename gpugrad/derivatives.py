@@ -13,10 +13,11 @@ from . import backend
 from .batching import Batched, batched_values, batches_of
 from .errors import GradientError, format_site, user_site
 from .interpret import TENSORS, push_tangents, raw_for
+from .modes import mode_with
 from .op import as_tensor
 from .ops import complex_numbers, reduction, shape
 from .parts import has_parts
-from .tape import ancestors, conjugate, mode_with, walk
+from .tape import ancestors, conjugate, walk
 from .tensor import Tensor, wrap
 from .transforms import _as_output, _Trace, _traced, grad, jvp
 from .tree import flatten

@@ -16,9 +16,10 @@ import numpy
 
 from . import backend, half
 from .errors import PACKAGE, DeviceError, GradientError, describe, format_site, op_error, user_site
+from .modes import Record, current_mode
 from .mutations import Mutations, log_mutation, next_index
 from .parts import Lifted, pick
-from .tape import Node, Record, current_mode
+from .tape import Node
 
 if TYPE_CHECKING:
     from .op import Op

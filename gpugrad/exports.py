@@ -11,7 +11,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from . import backend, dlpack, half
 from .errors import DeviceError, GradientError, ShapeError, describe, format_site, is_storing, user_site
-from .tape import current_mode
+from .modes import current_mode
 
 if TYPE_CHECKING:
     from .tensor import Tensor

@@ -8,9 +8,10 @@ from . import backend, half
 from .dispatch import NO_PARAMS, tensor_of
 from .errors import GradientError, ShapeError, describe, format_site, user_site
 from .interpret import TENSORS
+from .modes import current_mode, mode_with
 from .mutations import next_index
 from .parts import Parts, has_parts, pick
-from .tape import Node, conjugate, current_mode, mode_with
+from .tape import Node, conjugate
 from .tensor import Tensor, asarray, wrap
 
 __all__ = ["Context", "Function"]

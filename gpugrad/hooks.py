@@ -15,8 +15,9 @@ from typing import Any
 from . import backend, dispatch, tape
 from .dispatch import as_tensor, tensor_of
 from .errors import GradientError, ShapeError, describe, format_site, user_site
+from .modes import mode_with
 from .parts import Lifted
-from .tape import Node, mode_with
+from .tape import Node
 
 __all__ = ["RemovableHandle", "hook_gradient", "move_hooks"]
 

@@ -17,9 +17,10 @@ import numpy
 from . import backend, half
 from .cuda import kernel_forward, kernel_rules
 from .dispatch import tensor_of
+from .modes import current_mode, mode_with
 from .op import Composed, Op, needed, registry
 from .parts import Parts, has_parts, pick
-from .tape import Node, Pullback, ancestors, current_mode, freed, leaf, mode_with, walk
+from .tape import Node, Pullback, ancestors, freed, leaf, walk
 
 __all__ = [
     "RAW",

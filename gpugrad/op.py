@@ -27,7 +27,8 @@ from .dispatch import as_tensors as as_tensors
 from .dispatch import first_input as first_input
 from .dispatch import raw as raw
 from .errors import PACKAGE
-from .tape import Pullback, current_mode
+from .modes import current_mode
+from .tape import Pullback
 
 if TYPE_CHECKING:
     from .tensor import Tensor as TensorType

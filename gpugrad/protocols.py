@@ -18,11 +18,11 @@ import numpy
 from . import backend
 from .dtypes import can_cast
 from .errors import DTypeError, GradientError, ShapeError, describe, format_site, user_site
+from .modes import current_mode
 from .mutations import log_mutation
 from .numpy_rules import RENAMED, WITH_OPTIONS, Rule, known_ufuncs, rule_for, scipy_ufunc, ufunc_rules
 from .ops import comparison, elementwise, reduction, scan, shape
 from .public import explain
-from .tape import current_mode
 from .tensor import Tensor, asarray
 
 __all__ = ["call", "call_ufunc", "parameters_without_place"]

@@ -15,10 +15,10 @@ import numpy
 from . import dispatch, half
 from .backend import first_on_gpu, namespace_of
 from .cuda import takes_bfloat16
+from .modes import mode_with
 from .mutations import log_mutation
 from .op import Op, registry
 from .ops.indexing import is_basic
-from .tape import mode_with
 
 __all__ = ["rounded"]
 

@@ -1,4 +1,4 @@
-"""The tape: nodes, the walk back from an output, and the ambient state that apply reads.
+"""The tape: nodes, and the walk back from an output.
 
 There is no global list of operations. Each recorded result points to a `Node`, each node to the nodes of its inputs; the
 tape of an output is the set of nodes that reach it. Nodes carry a rising index, so falling index is a topological order:
@@ -7,196 +7,18 @@ tape of an output is the set of nodes that reach it. Nodes carry a rising index,
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable, Iterable, Sequence
 from heapq import heappop, heappush, heappushpop
-from types import TracebackType
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy
 
 from . import backend, mutations
 from .errors import AnomalyError, DeviceError, GpugradError, GradientError, OutOfMemoryError, Site, format_site, user_site
+from .modes import current_mode
 from .mutations import check_unchanged, next_index
 
-__all__ = ["Mode", "Node", "Record", "current_mode", "enable_grad", "no_grad", "recording", "walk"]
-
-AnyFunction = TypeVar("AnyFunction", bound=Callable[..., Any])
-
-
-# --- ambient state ------------------------------------------------------------------------------------------------
-
-
-class Mode:
-    """What `apply` must know of its surroundings.
-
-    Attributes
-    ----------
-    grad : bool
-        Whether to make nodes.
-    records : list of Record, or None
-        Where to record what runs.
-    tracing : bool
-        Whether a transform traces.
-    autocast : dtype or None
-        In what products are computed, see `gpugrad.amp`.
-    watchers : tuple of Watcher
-        Who sees each op run, see `gpugrad.watch`.
-    apart : bool
-        Whether modules run layer by layer, also where they could run several as one op: for pictures and for blame.
-    """
-
-    __slots__ = ("apart", "autocast", "grad", "records", "tracing", "watchers")
-
-    def __init__(
-        self,
-        grad: bool = True,
-        records: list[Record] | None = None,
-        tracing: bool = False,
-        autocast: Any = None,
-        watchers: tuple[Any, ...] = (),
-        apart: bool = False,
-    ) -> None:
-        self.grad, self.records, self.tracing, self.autocast, self.watchers = grad, records, tracing, autocast, watchers
-        self.apart = apart
-
-    def but(self, **changes: Any) -> Mode:
-        """This mode with some fields changed."""
-        return Mode(**{name: getattr(self, name) for name in Mode.__slots__} | changes)
-
-
-_DEFAULT, _NO_GRAD = Mode(), Mode(grad=False)
-_mode: ContextVar[Mode] = ContextVar("gpugrad_mode", default=_DEFAULT)
-current_mode = _mode.get
-
-
-@contextmanager
-def mode_with(**changes: Any) -> Iterator[Mode]:
-    """Run a block under the current mode with some fields changed; seen by this thread and this task only."""
-    mode = _mode.get().but(**changes)
-    token = _mode.set(mode)
-    try:
-        yield mode
-    finally:
-        _mode.reset(token)
-
-
-class _GradSwitch:
-    """A context manager and decorator that sets gradient recording; instances may be nested and reused."""
-
-    _grad: bool
-
-    def __init__(self) -> None:
-        self._tokens: list[Any] = []
-
-    def __enter__(self) -> None:
-        mode = _mode.get()
-        changed = _NO_GRAD if mode is _DEFAULT and not self._grad else mode.but(grad=self._grad)
-        self._tokens.append(_mode.set(changed))
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        _mode.reset(self._tokens.pop())
-
-    def __call__(self, function: AnyFunction) -> AnyFunction:
-        @functools.wraps(function)
-        def wrapped(*args: Any, **kwargs: Any) -> Any:
-            with type(self)():
-                return function(*args, **kwargs)
-
-        return wrapped  # type: ignore[return-value]
-
-
-class no_grad(_GradSwitch):
-    """Record nothing inside the block or the decorated function (`torch.no_grad`).
-
-    Seen by the current thread and asyncio task only.
-
-    Examples
-    --------
-    >>> import gpugrad as gg
-    >>> x = gg.tensor([1.0], requires_grad=True)
-    >>> with gg.no_grad():
-    ...     y = x * 2
-    >>> y.requires_grad
-    False
-    >>> @gg.no_grad()
-    ... def evaluate(x):
-    ...     return x * 2
-    >>> evaluate(x).requires_grad
-    False
-    """
-
-    _grad = False
-
-
-class enable_grad(_GradSwitch):
-    """Record inside the block or the decorated function, also within `no_grad` (`torch.enable_grad`).
-
-    Examples
-    --------
-    >>> import gpugrad as gg
-    >>> x = gg.tensor([1.0], requires_grad=True)
-    >>> with gg.no_grad(), gg.enable_grad():
-    ...     y = x * 2
-    >>> y.requires_grad
-    True
-    """
-
-    _grad = True
-
-
-# --- a program as a flat list -------------------------------------------------------------------------------------
-
-
-class Record:
-    """One op that ran: what a straight-line program is made of.
-
-    Operands are the raw arrays themselves, so that a later record that reads an earlier one's result holds the same
-    object. Ops that mutate name their targets in ``op.mutates``.
-    """
-
-    __slots__ = ("inputs", "op", "out", "params")
-
-    def __init__(self, op: Any, inputs: tuple[Any, ...], params: dict[str, Any], out: Any) -> None:
-        self.op, self.inputs, self.params, self.out = op, inputs, params, out
-
-    def __repr__(self) -> str:
-        def show(value: Any) -> str:
-            if isinstance(value, numpy.ndarray):
-                return f"%{id(value) & 0xFFFFFF:06x}:{value.dtype}{list(value.shape)}"
-            if isinstance(value, tuple):
-                return f"({', '.join(map(show, value))})"
-            return repr(value)
-
-        arguments = [show(value) for value in self.inputs] + [f"{k}={show(v)}" for k, v in self.params.items()]
-        outs = self.out if isinstance(self.out, tuple) else (self.out,)
-        target = (
-            ", ".join(map(show, outs))
-            if self.out is not None
-            else "mutates " + ", ".join(show(self.inputs[i]) for i in self.op.mutates(len(self.inputs)))
-        )
-        return f"{target} = {self.op.name}({', '.join(arguments)})"
-
-
-@contextmanager
-def recording() -> Iterator[list[Record]]:
-    """Collect a `Record` of everything that passes `dispatch.apply` in the block: forward, backward, updates and draws.
-
-    Examples
-    --------
-    >>> import gpugrad as gg
-    >>> from gpugrad.tape import recording
-    >>> x = gg.tensor([2.0], requires_grad=True)
-    >>> with recording() as records:
-    ...     (x * x).sum().backward()
-    >>> [record.op.name for record in records]
-    ['multiply', 'sum', 'broadcast_to', 'multiply', 'multiply', 'add']
-    """
-    records: list[Record] = []
-    with mode_with(records=records):
-        yield records
+__all__ = ["Node", "walk"]
 
 
 # --- nodes --------------------------------------------------------------------------------------------------------
@@ -342,92 +164,27 @@ def walk(
         One for every leaf, or wanted node, that was reached.
     """
     pending: dict[Node, Any] = {}
-    borrowed: set[Node] = set()
-    placed: set[Node] = set()  # those whose cotangents are collected in parts, see placed.py
     heap: list[tuple[int, Node]] = []
-    following: Node | None = None  # the first parent of a node: in a chain, it is next and need not be heaped
-    get, last_change = pending.get, mutations.last_change
     kept = None if wanted is None else _leading_to(wanted, [node for node, _ in roots])
-    watchers, plain = current_mode().watchers, F
-    enter, device = (F.beside, backend.current_device()) if F.raw and backend.libraries else (None, None)
-    if watchers:
-        F = watchers[0].rules(F, watchers)
-    if hooked is not None:
-        F = hooked.rules(F)
-    enter = enter if F.raw else None
-    direct = F.raw and not backend.libraries
     for node, cotangent in roots:
         if kept is not None and node not in kept:
             continue
-        borrowed.add(node)
         if node in pending:
             pending[node] = pending[node] + cotangent
         else:
             pending[node] = cotangent
             if node.op is not None and (wanted is None or node not in wanted):
                 heappush(heap, (-node.index, node))
+    borrowed = set(pending)
+    watchers, rules = current_mode().watchers, F
+    if watchers:
+        rules = watchers[0].rules(rules, watchers)
+    if hooked is not None:
+        rules = hooked.rules(rules)
+    device = backend.current_device() if F.raw and backend.libraries else None
     try:
         with numpy.errstate(all="ignore"):
-            while heap or following is not None:
-                if following is None:
-                    node = heappop(heap)[1]
-                else:
-                    node = heappushpop(heap, (-following.index, following))[1] if heap else following
-                    following = None
-                t = pending.pop(node)
-                if placed and node in placed:
-                    t = t.dense(plain.beside(t) if plain.raw and backend.libraries else plain)
-                pullback = node.pullback if kept is None else _pullback_into(node, kept)
-                saved = node.saved
-                if saved is None:
-                    raise freed(node)
-                if node.index < last_change:
-                    check_unchanged(node, saved)
-                if enter is not None:
-                    F = enter(t)
-                grads = pullback.call(F, t, saved) if direct else F.pull(node, pullback, t, saved)
-                if not retain:
-                    node.saved = None
-                saved = None
-                parents, i = node.parents, -1
-                for g in grads:
-                    i += 1
-                    parent = parents[i]
-                    if parent is None or g is None or (kept is not None and parent not in kept):
-                        continue
-                    if g is t:
-                        borrowed.add(parent)
-                    elif enter is not None:
-                        F = enter(g)
-                    if g.shape != parent.shape:
-                        if g.shape is None:  # a part of a cotangent
-                            placed.add(parent)
-                            g.dtype = parent.dtype
-                            previous = get(parent)
-                            if previous is not None:
-                                pending[parent] = previous + g if previous.shape is None else g + previous
-                                continue
-                        else:
-                            g = F.sum_to(g, parent.shape)
-                    if g.dtype is not parent.dtype and g.dtype != parent.dtype:
-                        g = F.astype(g, parent.dtype)
-                    previous = get(parent)
-                    if previous is not None:
-                        pending[parent] = previous + g
-                    else:
-                        pending[parent] = g
-                        if parent.op is not None and (wanted is None or parent not in wanted):
-                            if following is None:
-                                following = parent
-                            else:
-                                heappush(heap, (-parent.index, parent))
-            for node in placed:
-                if (t := get(node)) is not None:  # a leaf, or wanted
-                    pending[node] = t.dense(plain.beside(t) if plain.raw and backend.libraries else plain)
-    except (GradientError, AnomalyError):
-        raise
-    except Exception as error:
-        raise _failed(node, error) from error
+            _pull_all(rules, F, heap, pending, borrowed, wanted, kept, retain)
     finally:
         if device is not None:
             device.use()
@@ -436,6 +193,89 @@ def walk(
     for watcher in watchers:
         watcher.walked(pending)
     return Cotangents(pending, borrowed)
+
+
+def _pull_all(
+    F: Any,
+    plain: Any,
+    heap: list[tuple[int, Node]],
+    pending: dict[Node, Any],
+    borrowed: set[Node],
+    wanted: set[Node] | None,
+    kept: set[Node] | None,
+    retain: bool,
+) -> None:
+    """The loop of `walk`, newest node first, under the rules of `F`, which may watch those of `plain`."""
+    enter = plain.beside if F.raw and backend.libraries else None
+    direct = F.raw and not backend.libraries
+    placed: set[Node] = set()  # those whose cotangents are collected in parts, see placed.py
+    following: Node | None = None  # the first parent of a node: in a chain, it is next and need not be heaped
+    get, last_change = pending.get, mutations.last_change
+    try:
+        while heap or following is not None:
+            if following is None:
+                node = heappop(heap)[1]
+            else:
+                node = heappushpop(heap, (-following.index, following))[1] if heap else following
+                following = None
+            t = pending.pop(node)
+            if placed and node in placed:
+                t = _dense(plain, t)
+            pullback = node.pullback if kept is None else _pullback_into(node, kept)
+            saved = node.saved
+            if saved is None:
+                raise freed(node)
+            if node.index < last_change:
+                check_unchanged(node, saved)
+            if enter is not None:
+                F = enter(t)
+            grads = pullback.call(F, t, saved) if direct else F.pull(node, pullback, t, saved)
+            if not retain:
+                node.saved = None
+            saved = None
+            parents, i = node.parents, -1
+            for g in grads:  # counted by hand, which is faster than zip
+                i += 1
+                parent = parents[i]
+                if parent is None or g is None or (kept is not None and parent not in kept):
+                    continue
+                if g is t:
+                    borrowed.add(parent)
+                elif enter is not None:
+                    F = enter(g)
+                if g.shape != parent.shape:
+                    if g.shape is None:
+                        placed.add(parent)
+                        g.dtype = parent.dtype
+                        previous = get(parent)
+                        if previous is not None and previous.shape is not None:
+                            pending[parent] = g + previous
+                            continue
+                    else:
+                        g = F.sum_to(g, parent.shape)
+                if g.dtype is not parent.dtype and g.dtype != parent.dtype:
+                    g = F.astype(g, parent.dtype)
+                previous = get(parent)
+                if previous is not None:
+                    pending[parent] = previous + g
+                    continue
+                pending[parent] = g
+                if parent.op is not None and (wanted is None or parent not in wanted):
+                    if following is None:
+                        following = parent
+                    else:
+                        heappush(heap, (-parent.index, parent))
+        for node in placed.intersection(pending):  # leaves, or wanted
+            pending[node] = _dense(plain, pending[node])
+    except (GradientError, AnomalyError):
+        raise
+    except Exception as error:
+        raise _failed(node, error) from error
+
+
+def _dense(F: Any, t: Any) -> Any:
+    """A cotangent that was collected in parts, as an array."""
+    return t.dense(F.beside(t) if F.raw and backend.libraries else F)
 
 
 def _failed(node: Node, error: Exception) -> GpugradError:

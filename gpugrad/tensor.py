@@ -18,9 +18,10 @@ from .exports import Exports
 from .hooks import RemovableHandle, hook_gradient
 from .interpret import TENSORS, raw_for
 from .methods import ArrayMethods
+from .modes import current_mode, mode_with
 from .mutations import hand_out, log_mutation
 from .ops import comparison, elementwise, indexing, integers, linalg, shape, updates
-from .tape import conjugate, current_mode, leaf, mode_with, walk
+from .tape import conjugate, leaf, walk
 
 DType: TypeAlias = numpy.dtype[Any]
 

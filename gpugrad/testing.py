@@ -13,8 +13,8 @@ import numpy
 
 from . import half
 from .errors import DTypeError, GradientError, describe
+from .modes import no_grad
 from .op import Op, Sample, registry
-from .tape import no_grad
 from .tensor import Tensor, asarray
 from .transforms import jvp, vjp
 from .tree import flatten

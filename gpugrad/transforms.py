@@ -18,9 +18,10 @@ import numpy
 from . import backend, half
 from .errors import DeviceError, DTypeError, GradientError, ShapeError, describe, format_site, user_site
 from .interpret import RAW, TENSORS, push_tangents, raw_for
+from .modes import current_mode, mode_with
 from .mutations import next_index
 from .op import apply, registry
-from .tape import Node, conjugate, current_mode, leaf, mode_with, walk
+from .tape import Node, conjugate, leaf, walk
 from .tensor import Tensor, wrap
 from .tree import flatten
 

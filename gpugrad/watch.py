@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from .tape import mode_with
+from .modes import mode_with
 
 if TYPE_CHECKING:
     from .watchers.profiler import Profile

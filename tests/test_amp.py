@@ -11,7 +11,7 @@ import pytest
 import gpugrad as gg
 from gpugrad import nn
 from gpugrad.amp import IN_FLOAT32, IN_LOW
-from gpugrad.tape import recording
+from gpugrad.modes import recording
 
 
 def small_net() -> tuple[nn.Sequential, gg.Tensor, gg.Tensor]:

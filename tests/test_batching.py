@@ -18,8 +18,8 @@ from gpugrad import batching, derivatives
 from gpugrad.batching import Batched, batches_of
 from gpugrad.derivatives import _by_columns, _by_rows
 from gpugrad.interpret import RAW
+from gpugrad.modes import recording
 from gpugrad.op import registry
-from gpugrad.tape import recording
 from gpugrad.transforms import _Trace
 
 LOOPED = {"convolution", "convolution_transpose", "convolution_weight"}

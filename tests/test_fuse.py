@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import gpugrad as gg
+from gpugrad.modes import recording
 from gpugrad.ops import chain
-from gpugrad.tape import recording
 from gpugrad.testing import gradcheck, gradgradcheck
 
 X = np.random.default_rng(0).normal(size=(4, 5))

@@ -12,8 +12,8 @@ import pytest
 
 import gpugrad as gg
 from gpugrad import nn
+from gpugrad.modes import recording
 from gpugrad.nn import functional as F
-from gpugrad.tape import recording
 
 
 def net() -> nn.Sequential:

@@ -13,7 +13,7 @@ from nn_nets import mlp, real
 
 import gpugrad as gg
 from gpugrad import nn
-from gpugrad.tape import recording
+from gpugrad.modes import recording
 
 # --- hooks of tensors ---------------------------------------------------------------------------------------------
 

@@ -13,9 +13,9 @@ from nn_arrays import ids, real, rng, share, signs, spread, words
 
 import gpugrad as gg
 from gpugrad import nn
+from gpugrad.modes import recording
 from gpugrad.nn import functional as F
 from gpugrad.ops import updates
-from gpugrad.tape import recording
 
 # --- running statistics -------------------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import gpugrad as gg
-from gpugrad.tape import recording
+from gpugrad.modes import recording
 from gpugrad.testing import gradcheck, gradgradcheck
 
 rng = np.random.default_rng(2)

@@ -12,9 +12,9 @@ from op_cases import inner, value_and_gradients
 
 import gpugrad as gg
 from gpugrad import nn
+from gpugrad.modes import recording
 from gpugrad.nn import functional as F
 from gpugrad.ops import taps
-from gpugrad.tape import recording
 from gpugrad.testing import gradcheck, gradgradcheck
 
 

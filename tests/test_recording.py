@@ -9,8 +9,8 @@ import pytest
 
 import gpugrad as gg
 from gpugrad import nn, optim
+from gpugrad.modes import Record, recording
 from gpugrad.nn import functional as F
-from gpugrad.tape import Record, recording
 
 
 def make(optimizer: str) -> tuple[nn.Module, optim.Optimizer, np.ndarray, np.ndarray]:

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 import gpugrad as gg
+from gpugrad.modes import recording
 from gpugrad.op import ArrayLike, registry, several
 from gpugrad.ops.samples import array, calls
-from gpugrad.tape import recording
 from gpugrad.testing import gradcheck, gradgradcheck
 
 Polar = namedtuple("Polar", "sine cosine sign")

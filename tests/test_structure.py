@@ -29,6 +29,7 @@ LAYERS = [
     "cuda",
     "mutations",
     "placed",
+    "modes",
     "tape",
     "parts",
     "dispatch",

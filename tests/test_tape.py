@@ -17,7 +17,8 @@ import numpy as np
 import pytest
 
 import gpugrad as gg
-from gpugrad.tape import Node, current_mode
+from gpugrad.modes import current_mode
+from gpugrad.tape import Node
 
 
 def leaf(value: Any) -> gg.Tensor:

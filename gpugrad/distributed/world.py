@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from ..backend import device_of, namespace_of
 from ..checkpoints import Checkpoints, Restored
 from ..errors import DataError, DistributedError, describe
+from ..modes import no_grad
 from ..nn import Module
 from ..ops.random import default_generator
 from ..ops.updates import assign_
-from ..tape import no_grad
 from ..tensor import Tensor, wrap
 from .links import Link
 

@@ -13,10 +13,11 @@ import numpy
 from .. import backend
 from ..errors import GradientError, describe, format_site, user_site
 from ..interpret import raw_for
+from ..modes import Record, mode_with
 from ..mutations import next_index
 from ..nn.module import Module
 from ..parts import has_parts
-from ..tape import Node, Record, ancestors, conjugate, leaf, mode_with, walk
+from ..tape import Node, ancestors, conjugate, leaf, walk
 from ..tensor import Tensor, wrap
 from ..tree import flatten
 from .fold import folded

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import GpugradError, GradientError, describe
 from ..function import Context, Function
+from ..modes import current_mode
 from ..parts import Parts
-from ..tape import Node, current_mode
+from ..tape import Node
 from ..tensor import Tensor
 from ..tree import flatten
 

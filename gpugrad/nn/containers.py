@@ -7,9 +7,9 @@ from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, Va
 from typing import Any, ClassVar, TypeVar
 
 from ..errors import BoundsError, DTypeError, GpugradError, describe, format_site, user_site
+from ..modes import current_mode
 from ..ops import linalg
 from ..ops.dropout import draws_on_device
-from ..tape import current_mode
 from . import functional
 from .layers import Linear
 from .module import Module, Parameter

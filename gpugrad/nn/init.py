@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 
 from ..errors import ShapeError, describe
+from ..modes import no_grad
 from ..ops import random
 from ..ops.updates import assign_
-from ..tape import no_grad
 from ..tensor import Tensor
 
 __all__ = [

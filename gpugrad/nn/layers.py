@@ -7,12 +7,12 @@ from typing import Any
 
 from ..creation import empty, full
 from ..errors import ShapeError, describe
+from ..modes import no_grad
 from ..ops import linalg
 from ..ops.axes import axis_of
 from ..ops.embedding import embedding
 from ..ops.piecewise import prelu
 from ..ops.products import bilinear
-from ..tape import no_grad
 from ..tensor import Tensor, asarray
 from . import init
 from .module import Module, Parameter

@@ -15,8 +15,9 @@ from .. import backend, half
 from ..dtypes import can_cast
 from ..errors import CheckpointError, DTypeError, GpugradError, describe, format_site, user_site
 from ..hooks import RemovableHandle, move_hooks
+from ..modes import no_grad
 from ..ops.updates import assign_
-from ..tape import leaf, no_grad
+from ..tape import leaf
 from ..tensor import Tensor, asarray, wrap
 from . import calls
 

@@ -8,10 +8,10 @@ import numpy
 
 from ..creation import ones, zeros
 from ..errors import ShapeError
+from ..modes import no_grad
 from ..ops import normalization, updates
 from ..ops.elementwise import reciprocal
 from ..ops.shape import astype
-from ..tape import no_grad
 from ..tensor import Tensor, asarray
 from .module import Buffer, Module, Parameter
 

@@ -6,8 +6,8 @@ from contextlib import ExitStack
 from typing import Any
 
 from ..creation import zeros
+from ..modes import no_grad
 from ..ops.random import default_generator
-from ..tape import no_grad
 from ..tensor import Tensor
 from ..tree import flatten
 from .module import Buffer, Module, Parameter

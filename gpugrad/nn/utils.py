@@ -9,9 +9,9 @@ import numpy
 
 from ..errors import GradientError, ShapeError, describe
 from ..linalg import vector_norm
+from ..modes import no_grad
 from ..ops import elementwise, shape
 from ..ops.updates import assign_, multiply_
-from ..tape import no_grad
 from ..tensor import Tensor, asarray
 
 __all__ = ["clip_grad_norm_", "clip_grad_value_", "parameters_to_vector", "vector_to_parameters"]

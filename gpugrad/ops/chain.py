@@ -21,8 +21,9 @@ import numpy
 from .. import backend
 from ..errors import FusionError, describe, format_site, user_site
 from ..half import is_floating
+from ..modes import current_mode, mode_with
 from ..op import ArrayLike, apply, as_tensor, composed, fused, registry
-from ..tape import current_mode, leaf, mode_with, walk
+from ..tape import leaf, walk
 from .samples import array, calls
 
 __all__ = ["Fused", "fuse"]

@@ -9,9 +9,9 @@ import numpy
 
 from ..backend import made_beside
 from ..errors import ShapeError
+from ..modes import no_grad
 from ..op import ArrayLike, as_tensor, as_tensors
 from ..op import composed as F
-from ..tape import no_grad
 
 
 def wide(x: Any) -> Any:

@@ -8,9 +8,9 @@ import numpy
 
 from .. import backend, half
 from ..errors import ShapeError
+from ..modes import current_mode
 from ..op import ArrayLike, as_tensor, as_tensors, fused, linear, needed, registry
 from ..op import composed as F
-from ..tape import current_mode
 from . import philox
 from .random import default_generator
 from .samples import array, calls

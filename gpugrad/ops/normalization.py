@@ -9,8 +9,8 @@ import numpy
 
 from ..backend import made_beside, namespace_of
 from ..errors import ShapeError
+from ..modes import no_grad
 from ..op import ArrayLike, as_tensor, composed, fused, several
-from ..tape import no_grad
 from . import updates
 from .distance import as_dtype, wide
 from .samples import array, calls

@@ -13,8 +13,9 @@ from .. import backend
 from ..dispatch import tensor_of
 from ..errors import FusionError, GpugradError, ShapeError, describe, format_site, user_site
 from ..half import is_floating
+from ..modes import mode_with
 from ..op import Op, apply, composed
-from ..tape import ancestors, leaf, mode_with, walk
+from ..tape import ancestors, leaf, walk
 from .expressions import Expression, Expressions
 
 __all__ = ["Trace"]

@@ -8,8 +8,8 @@ from typing import Any
 
 from .. import backend
 from ..errors import CheckpointError, DTypeError, describe
+from ..modes import enable_grad, no_grad
 from ..ops.updates import assign_
-from ..tape import enable_grad, no_grad
 from ..tensor import asarray, wrap
 from .line_search import Point, StrongWolfe
 from .optimizers import Optimizer

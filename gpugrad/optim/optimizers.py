@@ -10,9 +10,9 @@ import numpy
 from .. import backend
 from ..dispatch import apply_update
 from ..errors import CheckpointError, DTypeError, GradientError, describe
+from ..modes import enable_grad
 from ..mutations import Mutations
 from ..op import registry
-from ..tape import enable_grad
 from ..tensor import Tensor, asarray, tensor, wrap
 
 __all__ = ["SGD", "Adam", "AdamW", "Implementation", "Optimizer"]

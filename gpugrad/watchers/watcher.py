@@ -11,8 +11,9 @@ from typing import Any, TypeVar
 import numpy
 
 from .. import backend
+from ..modes import current_mode, mode_with
 from ..parts import Parts
-from ..tape import Node, current_mode, mode_with
+from ..tape import Node
 
 __all__ = ["Watcher", "arrays_in", "library_of", "watched_by"]
 
