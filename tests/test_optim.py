@@ -94,6 +94,51 @@ def test_large_parameters_are_updated_as_small_ones(name: str, options: dict[str
     np.testing.assert_allclose(np.concatenate([p.numpy() for p in pieces]), whole.numpy(), rtol=1e-12)
 
 
+@pytest.mark.parametrize(("name", "options"), [case for case in CASES if case[0] != "SGD" or "momentum" in case[1]])
+def test_parameters_are_updated_together_as_one_by_one(
+    name: str, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(2)
+    values = [rng.normal(size=shape) for shape in ((3,), (40_000,), (7, 5), (), (0, 3), (200, 150), (2, 3, 4))]
+    values[2] = np.asfortranarray(values[2])
+
+    def run(saved: dict[str, Any] | None = None) -> tuple[list[np.ndarray], dict[str, Any]]:
+        rng = np.random.default_rng(3)
+        parameters = [gg.tensor(value, requires_grad=True) for value in values]
+        optimizer = getattr(optim, name)(parameters, **options)
+        if saved is not None:
+            optimizer.load_state_dict(saved)
+        for step in range(4):
+            for i, p in enumerate(parameters):
+                p.grad = None if step == 2 and i == 1 else rng.normal(size=p.shape)
+            optimizer.step()
+        state = optimizer.state_dict()["state"]
+        kept = [state[i][name].numpy() for i in state for name in sorted(state[i])]
+        return [*[p.numpy() for p in parameters], *kept], optimizer.state_dict()
+
+    together, state = run()
+    again, _ = run(state)
+    monkeypatch.setattr("gpugrad.optim.optimizers.arranged", lambda arrays: arrays)
+    alone, _ = run()
+    once_more, _ = run(state)
+    for got, want in zip([*together, *again], [*alone, *once_more], strict=True):
+        np.testing.assert_array_equal(got, want)
+
+
+def test_a_parameter_of_another_shape_than_what_is_kept_of_it_is_refused() -> None:
+    parameters = [gg.tensor(np.ones(n), requires_grad=True) for n in (3, 4)]
+    optimizer = optim.Adam(parameters)
+    for p in parameters:
+        p.grad = np.ones(p.shape)
+    optimizer.step()
+    for p, n in zip(parameters, (4, 3), strict=True):
+        p.grad = None
+        p.data = np.ones(n)
+        p.grad = np.ones(n)
+    with pytest.raises(ValueError, match="shape"):
+        optimizer.step()
+
+
 def test_groups_have_options_of_their_own_that_may_change() -> None:
     a, b = gg.tensor([1.0], requires_grad=True), gg.tensor([1.0], requires_grad=True)
     optimizer = optim.SGD([{"params": [a]}, {"params": b, "lr": 0.5}], lr=0.1)

@@ -8,17 +8,14 @@ the day, and then one run of arrays after another: parameters, gradients, first 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy
 
 from ..op import ArrayLike, Sample, Samples, first_input, update
+from .arena import BLOCK, blocks, pieces, shared_out, together
 from .samples import array, calls
-
-_BLOCK = 1 << 15
-"""Elements updated at a time: the parameter, its gradient and its moments then stay in the cache."""
-
 
 _POSITIVE = calls(lambda rng: ((array(rng, 3, 4, low=0.5), array(rng, 4, low=0.5)), {}))
 
@@ -56,21 +53,6 @@ def assign_(xp: Any, x: ArrayLike, value: ArrayLike) -> Any:
     xp.copyto(x, value)
 
 
-def _groups(tensors: tuple[Any, ...], count: int) -> Iterator[tuple[Any, ...]]:
-    """A list of `count` runs of equal length, read side by side: parameter, gradient, first state, ..."""
-    n = len(tensors) // count
-    return zip(*(tensors[i * n : (i + 1) * n] for i in range(count)), strict=True)
-
-
-def _blocks(xp: Any, arrays: tuple[Any, ...]) -> Any:
-    """Arrays of one shape as flat pieces that fit the cache; whole where they are small, not contiguous or on a GPU."""
-    size = arrays[0].size
-    if size <= _BLOCK or xp is not numpy or not all(a.flags.c_contiguous for a in arrays):
-        return (arrays,)
-    flat = [a.reshape(-1) for a in arrays]
-    return (tuple(a[start : start + _BLOCK] for a in flat) for start in range(0, size, _BLOCK))
-
-
 def _steps(runs: int, scalars: tuple[float, ...], options: tuple[dict[str, Any], ...]) -> Samples:
     """Samples of an optimiser's op: its numbers, and runs of two arrays each."""
 
@@ -100,10 +82,10 @@ def sgd_(xp: Any, lr: ArrayLike, *tensors: ArrayLike, weight_decay: float = 0.0,
         if g.dtype is not dtype:  # a number of another type is converted anew by each call
             dtype = g.dtype
             scale = xp.asarray(rate, dtype)
-        if p.size <= _BLOCK and not decay:
+        if p.size <= BLOCK and not decay:
             xp.subtract(p, xp.multiply(g, scale), p)
         else:
-            for p_, g_ in _blocks(xp, (p, g)):
+            for (p_,), g_ in blocks(xp, p, g):
                 xp.subtract(p_, xp.multiply(g_ + p_ * decay if decay else g_, scale), p_)
 
 
@@ -143,15 +125,17 @@ def step_rule(states: int, *options: dict[str, Any], decoupled: bool = False) ->
         ) -> None:
             rate = float(lr)
             direction = rule(xp, rate, float(step) + 1, *tensors[: first - 2], **options)
-            for arrays in _groups(tensors[first - 2 :], runs):
-                for p, g, *kept in (arrays,) if arrays[0].size <= _BLOCK else _blocks(xp, arrays):
-                    if maximize:
-                        g = -g
+            tensors = tensors[first - 2 :]
+            n = len(tensors) // runs
+            for parameters, g, *kept in pieces(xp, [tensors[i * n : (i + 1) * n] for i in range(runs)]):
+                if maximize:
+                    g = -g
+                if weight_decay and not decoupled_weight_decay:
+                    g = g + together(parameters) * weight_decay
+                for p, change in shared_out(direction(g, *kept), parameters):
                     if weight_decay and decoupled_weight_decay:
                         p *= 1 - rate * weight_decay
-                    elif weight_decay:
-                        g = g + p * weight_decay
-                    p -= direction(g, *kept)
+                    p -= change
 
         def mutated(count: int) -> list[int]:
             n = (count - first) // runs

@@ -13,6 +13,7 @@ from ..errors import CheckpointError, DTypeError, GradientError, describe
 from ..modes import enable_grad
 from ..mutations import Mutations
 from ..op import registry
+from ..ops.arena import arranged
 from ..tensor import Tensor, asarray, tensor, wrap
 
 __all__ = ["SGD", "Adam", "AdamW", "Implementation", "Optimizer"]
@@ -185,6 +186,7 @@ class Optimizer:
             counters = {name: numpy.array(start) for name, start in self.counters.items()}
             for p in fresh:
                 known[id(p)] = {n: self._initial(group, n, p._array) for n in names} | counters | known.get(id(p), {})
+            _arrange([known[id(p)] for p in fresh], names)
         buckets: dict[int, list[Tensor]] = {}
         for p in active:
             buckets.setdefault(id(self._state[id(p)]["step"]), []).append(p)
@@ -235,9 +237,18 @@ class Optimizer:
             counts = {name: float(arrays.pop(name)) for name in self.counters}
             new[id(p)] = {n: tensor(a, p.dtype, p.device)._array for n, a in arrays.items()}
             new[id(p)] |= shared.setdefault(tuple(counts.values()), {n: numpy.array(c) for n, c in counts.items()})
+        for group, saved in zip(self.param_groups, options, strict=True):
+            _arrange([new[id(p)] for p in group["params"] if id(p) in new], self._names(group | saved))
         self._state = new
         for group, saved in zip(self.param_groups, options, strict=True):
             group.update({k: tuple(v) if k == "betas" else v for k, v in saved.items()})
+
+
+def _arrange(states: list[dict[str, Any]], names: tuple[str, ...]) -> None:
+    """Put what is kept of several parameters side by side in memory, so that a step takes them together."""
+    for name in names if states else ():
+        for state, array in zip(states, arranged([state[name] for state in states]), strict=True):
+            state[name] = array
 
 
 def _pairs(array: Any) -> Any:
