@@ -78,6 +78,9 @@ class ArrayMethods:
 
     __slots__ = ()
 
+    def __dir__(self) -> list[str]:
+        return [name for name in object.__dir__(self) if name not in _INSTEAD]
+
     # --- arithmetic ---
 
     def __add__(self, other: Any) -> Tensor:

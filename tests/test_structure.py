@@ -24,7 +24,6 @@ LAYERS = [
     "half",
     "dtypes",
     "dlpack",
-    "aligned",
     "backend",
     "cuda",
     "mutations",

@@ -21,20 +21,6 @@ def gradient(tensor: gg.Tensor) -> np.ndarray:
     return tensor.grad.data
 
 
-# --- memory -------------------------------------------------------------------------------------------------------
-
-
-def test_tensors_made_of_data_and_parameters_begin_with_a_line_of_the_cache() -> None:
-    values = np.random.default_rng(0).standard_normal((64, 33))[1:]
-    for made in (gg.tensor(values), gg.tensor(values, "float32"), gg.nn.Linear(64, 32).weight):
-        assert made.data.__array_interface__["data"][0] % 64 == 0
-    for given in (values, values.T, values[:, ::2], values[:, :0], values.astype(int)):
-        copy = gg.tensor(given, "float32").data
-        np.testing.assert_array_equal(copy, given.astype(np.float32))
-        assert not np.shares_memory(copy, given)
-        assert copy.flags.f_contiguous == given.astype(np.float32).flags.f_contiguous
-
-
 # --- operators ----------------------------------------------------------------------------------------------------
 
 ARITHMETIC: dict[str, Callable[[Any, Any], Any]] = {
