@@ -91,7 +91,12 @@ def a_transposed(y: Any) -> None:
     t //= 2
 
 
-@pytest.mark.parametrize("write", [a_row, every_row, an_element_of_a_view, an_element_of_a_row, a_transposed])
+def one_squeezed(y: Any) -> None:
+    t = gg.squeeze(y)
+    t *= 2
+
+
+@pytest.mark.parametrize("write", [a_row, every_row, an_element_of_a_view, an_element_of_a_row, a_transposed, one_squeezed])
 def test_a_write_through_a_view_that_would_be_lost_is_refused(write: Callable[[Any], None]) -> None:
     y = gg.tensor(X, requires_grad=True) * 2
     with pytest.raises(gg.GradientError, match=r"on a view, .*NumPy would change both") as caught:
