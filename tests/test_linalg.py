@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -162,6 +163,60 @@ def test_tensors_as_matrices() -> None:
     np.testing.assert_allclose(gg.linalg.tensorsolve(a, b).numpy(), np.linalg.tensorsolve(a, b))
     np.testing.assert_allclose(gg.linalg.tensorinv(a).numpy(), np.linalg.tensorinv(a))
     check(gg.linalg.tensorsolve, a, b)
+
+
+class ArrayLike:
+    """What another library may give: a matrix that becomes an array when asked."""
+
+    def __init__(self, values: np.ndarray) -> None:
+        self.values, self.shape, self.ndim, self.dtype = values, values.shape, values.ndim, values.dtype
+
+    @property
+    def T(self) -> ArrayLike:
+        return ArrayLike(self.values.T)
+
+    def dot(self, other: Any) -> Any:
+        raise TypeError("vectors only, as PyTorch's")
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return self.values
+
+
+@pytest.mark.parametrize("n", [3, 200])
+@pytest.mark.parametrize("product", [gg.matmul, gg.mm, lambda x, w: gg.nn.functional.linear(x, w.T), lambda x, w: x @ w])
+@pytest.mark.parametrize("kind", [ArrayLike, memoryview])
+def test_matrices_of_other_libraries(kind: Any, product: Callable[..., Any], n: int) -> None:
+    rng = np.random.default_rng(n)
+    values, weight = rng.normal(size=(n, 4)), rng.normal(size=(4, n))
+    w = gg.tensor(weight, requires_grad=True)
+    out = product(kind(values), w)
+    np.testing.assert_allclose(out.detach().numpy(), values @ weight)
+    if kind is ArrayLike:  # a view of bytes has no transpose
+        out.sum().backward()
+        np.testing.assert_allclose(gg.asarray(w.grad).numpy(), values.T @ np.ones((n, n)))
+
+
+@pytest.mark.parametrize("n", [5, 200])
+def test_matrices_that_do_not_fit(n: int) -> None:
+    for product in (gg.matmul, gg.mm):
+        with pytest.raises(gg.ShapeError, match=rf"shapes \({n},3\) and \(4,{n}\) not aligned: 3 \(dim 1\) != 4"):
+            product(gg.ones((n, 3)), gg.ones((4, n)))
+
+
+def test_the_layout_of_a_matrix_does_not_make_its_product_slow() -> None:
+    x = np.random.default_rng(0).normal(size=(400, 400))
+
+    def seconds(a: Any) -> float:
+        def once() -> float:
+            start = perf_counter()
+            gg.mm(a, x)
+            return perf_counter() - start
+
+        return min(once() for _ in range(5))
+
+    plain = seconds(x)
+    for a in (np.broadcast_to(1.0, x.shape), np.repeat(x, 2, axis=1)[:, ::2], x[::-1]):
+        assert seconds(a) < 15 * plain
 
 
 # --- norms --------------------------------------------------------------------------------------------------------

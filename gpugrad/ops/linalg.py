@@ -3,24 +3,34 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
 from typing import Any
 
 import numpy
 
+from ..backend import namespace_of
 from ..errors import ShapeError
 from ..op import ArrayLike, fused, multilinear, primitive, registry
 from .activation import one_of, relu_in_place, zero_of
 from .samples import array, calls
 from .shape import ones_vector
 
-_LARGE = 1 << 14
-"""Elements of a product from which on it costs more to fill it with zeros, as `dot` does first, than to call `matmul`."""
+_LARGE = 1 << 14 if numpy.lib.NumpyVersion(numpy.__version__) >= "2.3.0" else sys.maxsize
+"""Elements of a product from which on it costs more to fill it with zeros, as `dot` does first, than to call `matmul`.
+
+Before NumPy 2.3, `matmul` gives to BLAS only what lies in memory as that likes it: with the gradient of a sum, which is one
+number for all elements, or with every second column, it took sixty times as long as `dot`.
+"""
 
 
 def product(x: Any, y: Any) -> Any:
-    """Of two raw matrices that fit."""
-    return x.dot(y) if len(x) * y.shape[1] < _LARGE else x @ y
+    """Of two raw matrices."""
+    if x.__class__ is y.__class__ is numpy.ndarray or namespace_of(x) is not numpy:
+        if len(x) * y.shape[1] < _LARGE or x.shape[1] != len(y):  # the errors of dot say which axes do not fit
+            return x.dot(y)
+        return x @ y
+    return numpy.dot(x, y)  # what other libraries call dot may be another function
 
 
 @multilinear(
@@ -188,9 +198,12 @@ def _affine(xp: Any, x: Any, weight: Any, bias: Any) -> Any:
     if weight.ndim != 2 or x.ndim == 0:
         raise ValueError("x must be (..., in_features) and weight (out_features, in_features)")
     across = weight.T
-    if xp is numpy and 1 << 10 <= weight.size <= 1 << 13 and x.size >= 32 * weight.shape[1]:
-        across = across.copy()  # OpenBLAS is up to twice as slow with a transposed matrix of this size, which costs more
-    out = x.dot(across)
+    if x.__class__ is weight.__class__ is numpy.ndarray:
+        if 1 << 10 <= weight.size <= 1 << 13 and x.size >= 32 * weight.shape[1]:
+            across = across.copy()  # OpenBLAS is up to twice as slow with a transposed matrix of this size, which costs more
+        out = x.dot(across)
+    else:
+        out = xp.dot(x, across)
     if bias is None:
         return out
     if bias.shape != out.shape[-1:]:
