@@ -290,6 +290,18 @@ def test_a_tensor_as_a_constant() -> None:
     np.testing.assert_array_equal(gg.asarray(x.grad).numpy(), [0.5, 1.0])
 
 
+def test_a_tensor_that_is_one_is_no_constant() -> None:
+    x = np.random.default_rng(0).uniform(0.5, 1, (2, 3, 3))
+    for function in (
+        lambda one: gg.nn.functional.softplus(x, beta=one),
+        lambda one: gg.addmm(x[0], x[0], x[1], beta=one),
+        lambda one: gg.addmm(x[0], x[0], x[1], alpha=one),
+        lambda one: gg.baddbmm(x, x, x, beta=one),
+        lambda one: gg.baddbmm(x, x, x, alpha=one),
+    ):
+        assert gg.testing.gradcheck(function, (np.array(1.0),))
+
+
 def test_an_in_place_change_of_a_leaf() -> None:
     x = leaf([1.0, 2.0])
 

@@ -102,4 +102,6 @@ def softplus(x: ArrayLike, beta: float = 1.0, threshold: float = 20.0) -> Any:
     >>> gg.nn.functional.softplus([0.0, 1000.0], beta=2.0)
     tensor([3.4657e-01, 1.0000e+03])
     """
-    return activation.softplus(x) if beta == 1 else activation.softplus(elementwise.multiply(x, beta)) / beta
+    if isinstance(beta, int | float) and beta == 1:  # a tensor that is 1 now may be a parameter
+        return activation.softplus(x)
+    return activation.softplus(elementwise.multiply(x, beta)) / beta

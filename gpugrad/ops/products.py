@@ -349,6 +349,11 @@ def mv(x: ArrayLike, vector: ArrayLike) -> Any:
     return linalg.matmul(matrix, v)
 
 
+def _times(factor: Any, x: Any) -> Any:
+    """``factor * x``; without a product for the number 1, but not for a tensor that is 1 now, which may be a parameter."""
+    return x if isinstance(factor, int | float) and factor == 1 else elementwise.multiply(x, factor)
+
+
 def addmm(x: ArrayLike, mat1: ArrayLike, mat2: ArrayLike, beta: float = 1, alpha: float = 1) -> Any:
     """``beta * x + alpha * mat1 @ mat2`` (`torch.addmm`).
 
@@ -357,7 +362,7 @@ def addmm(x: ArrayLike, mat1: ArrayLike, mat2: ArrayLike, beta: float = 1, alpha
     tensor([[12.]])
     """
     product = linalg.matmul(*_with_axes("addmm", 2, mat1, mat2))
-    return elementwise.add(x if beta == 1 else elementwise.multiply(x, beta), product if alpha == 1 else product * alpha)
+    return elementwise.add(_times(beta, x), _times(alpha, product))
 
 
 def baddbmm(x: ArrayLike, batch1: ArrayLike, batch2: ArrayLike, beta: float = 1, alpha: float = 1) -> Any:
@@ -368,7 +373,7 @@ def baddbmm(x: ArrayLike, batch1: ArrayLike, batch2: ArrayLike, beta: float = 1,
     tensor(5.)
     """
     product = bmm(batch1, batch2)
-    return elementwise.add(x if beta == 1 else elementwise.multiply(x, beta), product if alpha == 1 else product * alpha)
+    return elementwise.add(_times(beta, x), _times(alpha, product))
 
 
 def bilinear(x1: ArrayLike, x2: ArrayLike, weight: ArrayLike, bias: ArrayLike | None = None) -> Any:
