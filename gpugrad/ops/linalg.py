@@ -16,6 +16,8 @@ from .activation import one_of, relu_in_place, zero_of
 from .samples import array, calls
 from .shape import ones_vector
 
+_ndarray = numpy.ndarray
+
 _LARGE = 1 << 14 if numpy.lib.NumpyVersion(numpy.__version__) >= "2.3.0" else sys.maxsize
 """Elements of a product from which on it costs more to fill it with zeros, as `dot` does first, than to call `matmul`.
 
@@ -26,7 +28,7 @@ number for all elements, or with every second column, it took sixty times as lon
 
 def product(x: Any, y: Any) -> Any:
     """Of two raw matrices."""
-    if x.__class__ is y.__class__ is numpy.ndarray or namespace_of(x) is not numpy:
+    if (x.__class__ is _ndarray and y.__class__ is _ndarray) or namespace_of(x) is not numpy:
         if len(x) * y.shape[1] < _LARGE or x.shape[1] != len(y):  # the errors of dot say which axes do not fit
             return x.dot(y)
         return x @ y
@@ -198,7 +200,7 @@ def _affine(xp: Any, x: Any, weight: Any, bias: Any) -> Any:
     if weight.ndim != 2 or x.ndim == 0:
         raise ValueError("x must be (..., in_features) and weight (out_features, in_features)")
     across = weight.T
-    if x.__class__ is weight.__class__ is numpy.ndarray:
+    if x.__class__ is _ndarray and weight.__class__ is _ndarray:
         if 1 << 10 <= weight.size <= 1 << 13 and x.size >= 32 * weight.shape[1]:
             across = across.copy()  # OpenBLAS is up to twice as slow with a transposed matrix of this size, which costs more
         out = x.dot(across)
