@@ -18,6 +18,7 @@ import numpy
 from numpy.typing import DTypeLike
 
 from . import half
+from .aligned import aligned_copy
 from .errors import DeviceError, DTypeError, GpugradError, OutOfMemoryError, describe, format_site, user_site
 
 __all__ = [
@@ -545,7 +546,10 @@ def as_array(value: Any, dtype: DTypeLike | None = None, device: str | None = No
     dtype = None if dtype is None else half.dtype_from(dtype)
     copy = copy and (device is None or device == "cpu")  # to a GPU it is a copy anyway
     try:
-        array = numpy.array(value, dtype=dtype, copy=True if copy else None, subok=False)
+        if copy and value.__class__ is numpy.ndarray:
+            array = aligned_copy(value, dtype)
+        else:
+            array = numpy.array(value, dtype=dtype, copy=True if copy else None, subok=False)
     except (ValueError, TypeError) as error:
         raise DTypeError(f"cannot make an array of {type(value).__name__}: {error}") from error
     if array.dtype.kind == "O" and hasattr(value, "__dlpack_device__"):  # of a library that has no other way in

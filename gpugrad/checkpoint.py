@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy
 
+from .aligned import fills_its_base
 from .amp import autocast
 from .dispatch import NO_PARAMS, tensor_of
 from .errors import GradientError, format_site, user_site
@@ -73,7 +75,8 @@ def checkpoint(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     final = rebuild([results.get(id(value), value) for value in values])
     own = {id(out._array) for out in outs}
     del nodes, outs, out, values, rebuild  # what the first run saved goes; arrays that others hold stay
-    node.saved = tuple(array for array in (ref() for ref in watched) if array is not None and id(array) not in own)
+    alive = ((ref(), shape) for ref, shape in watched)
+    node.saved = tuple(_shaped(array, shape) for array, shape in alive if array is not None and id(array) not in own)
     node.pullback = part
     return final
 
@@ -165,14 +168,21 @@ def _older(roots: Sequence[Node], floor: int) -> list[Node]:
     return _inside(roots, floor)[1]
 
 
-def _watched(roots: Sequence[Node], floor: int) -> list[weakref.ref[Any]]:
-    """Arrays that the first run saved: those that outlive it came from outside, and must not change until the second."""
-    arrays: dict[int, weakref.ref[Any]] = {}
+def _watched(roots: Sequence[Node], floor: int) -> list[tuple[weakref.ref[Any], tuple[int, ...] | None]]:
+    """Arrays that the first run saved: those that outlive it came from outside, and must not change until the second.
+
+    With each stands its shape, where it is not that of what owns its memory, see aligned.py: errors are to name it.
+    """
+    arrays: dict[int, tuple[weakref.ref[Any], tuple[int, ...] | None]] = {}
     for node in _inside(roots, floor)[0]:
         for value in node.saved or ():
             for array in value if isinstance(value, tuple) else (value,):
                 if hasattr(array, "base") and hasattr(array, "dtype"):
                     owner = array if array.base is None else array.base
                     if hasattr(owner, "dtype") and not isinstance(owner, numpy.generic):  # a scalar never changes
-                        arrays[id(owner)] = weakref.ref(owner)
+                        arrays[id(owner)] = weakref.ref(owner), array.shape if fills_its_base(array) else None
     return list(arrays.values())
+
+
+def _shaped(owner: Any, shape: tuple[int, ...] | None) -> Any:
+    return owner if shape is None else owner.reshape(-1)[: math.prod(shape)].reshape(shape)

@@ -9,6 +9,7 @@ import numpy
 from numpy.typing import DTypeLike
 
 from . import backend, dlpack, half
+from .aligned import aligned_empty
 from .errors import DTypeError, OutOfMemoryError, format_site, user_site
 from .op import as_tensors, raw
 from .ops.elementwise import exp, log, multiply, power
@@ -86,7 +87,8 @@ def empty(shape: Shape, dtype: DTypeLike | None = None, device: str | None = Non
     >>> gg.empty((2, 3)).shape
     (2, 3)
     """
-    return _made(lambda xp: xp.empty(shape, half.dtype_from(dtype or backend.default_dtype())), device, requires_grad)
+    kind = half.dtype_from(dtype or backend.default_dtype())
+    return _made(lambda xp: (aligned_empty if xp is numpy else xp.empty)(shape, kind), device, requires_grad)
 
 
 def full(

@@ -12,6 +12,7 @@ from numpy.typing import DTypeLike
 
 from . import backend, dispatch, half
 from . import tape as _tape
+from .aligned import fills_its_base
 from .dtypes import can_cast
 from .errors import DeviceError, DTypeError, GradientError, ShapeError, describe, format_site, is_storing_back, user_site
 from .exports import Exports
@@ -56,7 +57,10 @@ class Tensor(ArrayMethods, Exports):
         """The raw NumPy or CuPy array, not a copy. Assigning keeps the dtype, and the tape does not see it."""
         from sys import getrefcount
 
-        if getrefcount(self._array) > 2:  # somebody else, perhaps a tape, holds it
+        held = getrefcount(self._array) > 2  # by somebody else, perhaps a tape
+        if not held and fills_its_base(self._array):  # views of it hold the base, not the array
+            held = getrefcount(self._array.base) > 2
+        if held:
             hand_out(self._array)
         return self._array
 

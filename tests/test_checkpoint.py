@@ -166,6 +166,16 @@ def test_a_freed_tape_a_changed_input_and_another_result_are_refused() -> None:
         out.backward()
 
 
+@pytest.mark.parametrize("n", [3, 40])  # small arrays own their memory, larger ones view aligned memory
+def test_the_error_for_a_changed_array_names_its_dtype_and_shape(n: int) -> None:
+    w, x = gg.tensor(np.ones((n, n)), requires_grad=True), gg.tensor(np.ones((n, n)), requires_grad=True)
+    for change in (lambda: w.detach().__imul__(2), lambda: w.data.fill(0)):
+        y = gg.checkpoint(lambda x: gg.tanh(x @ w), x)
+        change()
+        with pytest.raises(gg.GradientError, match=rf"checkpoint\(<lambda>\): float64\[{n}, {n}\], which it had saved, was "):
+            y.sum().backward()
+
+
 def test_without_gradients_it_is_a_call() -> None:
     with gg.no_grad():
         assert not gg.checkpoint(part, gg.tensor(X, requires_grad=True)).requires_grad

@@ -107,6 +107,36 @@ def test_a_saved_input_that_was_changed_is_refused(change: Callable[[gg.Tensor],
     assert x.grad is None
 
 
+RAW: list[Callable[[gg.Tensor], Any]] = [
+    lambda x: x.data,
+    lambda x: x.numpy(),
+    np.asarray,
+    lambda x: x.detach().data,
+    lambda x: x.T.data,
+    lambda x: x.reshape(-1).data,
+]
+VIEWS: list[Callable[[gg.Tensor], gg.Tensor]] = [
+    lambda x: x,
+    lambda x: x.T,
+    lambda x: x[1:],
+    lambda x: x[0],
+    lambda x: x.reshape(-1),
+]
+
+
+@pytest.mark.parametrize("n", [3, 40])  # small arrays own their memory, larger ones view aligned memory
+@pytest.mark.parametrize("raw", RAW)
+@pytest.mark.parametrize("view", VIEWS)
+def test_a_saved_view_that_was_written_to_through_the_whole_is_refused(
+    view: Callable[[gg.Tensor], gg.Tensor], raw: Callable[[gg.Tensor], Any], n: int
+) -> None:
+    x, w = gg.tensor(np.ones((n, n))), leaf(np.ones((n, n)))
+    y = view(x) * view(w)
+    raw(x)[...] = 0.0
+    with pytest.raises(gg.GradientError, match="which it had saved, was written to through the raw array"):
+        y.sum().backward()
+
+
 def test_a_saved_result_that_was_changed_is_refused() -> None:
     x = leaf([2.0, 1.0])
     y = gg.exp(x)

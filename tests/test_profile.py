@@ -125,7 +125,7 @@ def test_the_table() -> None:
         gg.exp(x).sum().backward()
     text = str(profile).splitlines()
     assert text[0].startswith("4 ops took ")
-    assert text[0].endswith("at most 24 kB were held by arrays")
+    assert text[0].endswith("at most 24.1 kB were held by arrays")
     op, line = (next(i for i, row in enumerate(text) if row.split()[:1] == [word]) for word in ("op", "line"))
     assert text[op].split() == ["op", "calls", "time", "share", "made"]
     assert {tuple(row.split()[:3]) for row in text[op + 1 : op + 5]} == {

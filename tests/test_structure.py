@@ -24,6 +24,7 @@ LAYERS = [
     "half",
     "dtypes",
     "dlpack",
+    "aligned",
     "backend",
     "cuda",
     "mutations",

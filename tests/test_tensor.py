@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
@@ -19,6 +20,30 @@ def leaf(value: Any, dtype: Any = np.float64) -> gg.Tensor:
 def gradient(tensor: gg.Tensor) -> np.ndarray:
     assert tensor.grad is not None
     return tensor.grad.data
+
+
+# --- memory -------------------------------------------------------------------------------------------------------
+
+
+def test_tensors_made_of_data_and_parameters_begin_with_a_line_of_the_cache() -> None:
+    values = np.random.default_rng(0).standard_normal((64, 33))[1:]
+    for made in (gg.tensor(values), gg.tensor(values, "float32"), gg.nn.Linear(64, 32).weight):
+        assert made.data.__array_interface__["data"][0] % 64 == 0
+    for given in (values, values.T, values[:, ::2], values[:, :0], values.astype(int)):
+        copy = gg.tensor(given, "float32").data
+        np.testing.assert_array_equal(copy, given.astype(np.float32))
+        assert not np.shares_memory(copy, given)
+        assert copy.flags.f_contiguous == given.astype(np.float32).flags.f_contiguous
+
+
+def test_tensors_made_of_data_take_the_memory_of_one_array() -> None:
+    values = np.ones((500, 500))
+    for make in (lambda: gg.tensor(values), lambda: gg.empty((500, 500), "float64")):
+        tracemalloc.start()
+        make()
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert values.nbytes <= peak < 1.5 * values.nbytes
 
 
 # --- operators ----------------------------------------------------------------------------------------------------
