@@ -31,6 +31,7 @@ __all__ = [
     "as_tensor",
     "as_tensors",
     "autocasting",
+    "constant",
     "first_input",
     "noting_base",
     "raw",
@@ -112,7 +113,7 @@ def apply(op: Op, inputs: tuple[Any, ...], params: dict[str, Any] = NO_PARAMS) -
         if params:
             for value in params.values():
                 if isinstance(value, Tensor):
-                    params = _constants(op, params, mode.grad)
+                    params = _constants(op, params)
                     break
             out = forward(*arrays, **params)
         else:
@@ -163,16 +164,21 @@ def apply(op: Op, inputs: tuple[Any, ...], params: dict[str, Any] = NO_PARAMS) -
     return result
 
 
-def _constants(op: Op, params: dict[str, Any], recording: bool) -> dict[str, Any]:
-    """Static parameters without Tensors; no gradient would flow to one."""
-    for name, value in params.items():
-        if recording and isinstance(value, Tensor) and value._node is not None:
-            raise GradientError(
-                f"{op.name}: {name} is a constant of this op, no gradient would flow to it; got {describe(value)}\n"
-                f"  give {name}.detach(), or write the formula with ops of which it is an operand\n"
-                f"  at {format_site(user_site())}"
-            )
-    return {name: raw(value) for name, value in params.items()}
+def _constants(op: Op, params: dict[str, Any]) -> dict[str, Any]:
+    return {name: constant(op.name, name, value) for name, value in params.items()}
+
+
+def constant(function: str, name: str, value: Any) -> Any:
+    """A static parameter as it is, but raw if it is a Tensor; that must need no gradient, since none would flow to it."""
+    if not isinstance(value, Tensor):
+        return value
+    if value._node is not None and current_mode().grad:
+        raise GradientError(
+            f"{function}: {name} is a constant of this op, no gradient would flow to it; got {describe(value)}\n"
+            f"  give {name}.detach(), or write the formula with ops of which it is an operand\n"
+            f"  at {format_site(user_site())}"
+        )
+    return value._array
 
 
 def apply_update(op: Op, arrays: tuple[Any, ...], params: dict[str, Any], changes: Mutations) -> None:

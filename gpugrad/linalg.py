@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy
 
 from . import backend, half
+from .dispatch import constant
 from .op import ArrayLike, as_tensor, as_tensors, raw
 from .ops import comparison, complex_numbers, elementwise, indexing, manipulation, reduction, shape
 from .ops.axes import kept_shape
@@ -335,6 +336,7 @@ def vector_norm(x: ArrayLike, axis: Any = None, keepdims: bool = False, ord: Any
     """
     x = as_tensor(x)
     x = x if half.is_inexact(x.dtype) else x.astype("float64")
+    ord = constant("vector_norm", "ord", ord)
     if ord == 2:
         return norm2(x, axis, keepdims)
     size = elementwise.abs(x)

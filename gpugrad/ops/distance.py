@@ -8,6 +8,7 @@ from typing import Any
 import numpy
 
 from ..backend import made_beside
+from ..dispatch import constant
 from ..errors import ShapeError
 from ..modes import no_grad
 from ..op import ArrayLike, as_tensor, as_tensors
@@ -26,6 +27,7 @@ def as_dtype(x: Any, dtype: Any) -> Any:
 
 def length(x: Any, p: float, axis: Any, keepdims: bool) -> Any:
     """``(sum |x|**p) ** (1 / p)`` over axes; the number of non-zero elements for p = 0, the largest size for infinity."""
+    p = constant("norm", "p", p)
     if p == 2:
         return F.norm2(x, axis, keepdims)
     size = F.abs(x)
@@ -43,6 +45,7 @@ def length(x: Any, p: float, axis: Any, keepdims: bool) -> Any:
 
 def at_least(x: Any, least: float) -> Any:
     """``max(x, least)`` that lets all gradients through: PyTorch clamps lengths and variances so."""
+    least = constant("maximum", "eps", least)
     with no_grad():
         lift = F.maximum(x, least) - x
     return x + lift
