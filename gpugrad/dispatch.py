@@ -296,14 +296,8 @@ def noting_base(function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
     def view(x: Any, *args: Any, **kwargs: Any) -> Any:
         result = function(x, *args, **kwargs)
-        if (
-            result.__class__ is Tensor
-            and result._node is not None
-            and isinstance(x, Tensor)
-            and (
-                result._array.base is not None or result._array is x._array  # squeeze gives the array itself
-            )
-        ):
+        recorded = result.__class__ is Tensor and result._node is not None and isinstance(x, Tensor)
+        if recorded and (result._array.base is not None or result._array is x._array):  # squeeze may give the array itself
             result._base = getattr(x, "_base", None) or weakref.ref(x)
         return result
 
