@@ -55,7 +55,7 @@ _INSTEAD = {
 class _Missing:
     """In place of a method that is missing: AttributeError, with what to use instead.
 
-    A ``__getattr__`` would say the same, but Python 3.11 then reads every attribute of a tensor four times as slowly.
+    A ``__getattr__`` would say the same, but Python 3.11 then reads every slot of a tensor five times as slowly.
     """
 
     def __init__(self, name: str, instead: str) -> None:
