@@ -180,9 +180,10 @@ def _watched(roots: Sequence[Node], floor: int) -> list[tuple[weakref.ref[Any], 
                 if hasattr(array, "base") and hasattr(array, "dtype"):
                     owner = array if array.base is None else array.base
                     if hasattr(owner, "dtype") and not isinstance(owner, numpy.generic):  # a scalar never changes
-                        arrays[id(owner)] = weakref.ref(owner), array.shape if fills_its_base(array) else None
+                        aligned = owner.ndim == 1 and fills_its_base(array)
+                        arrays[id(owner)] = weakref.ref(owner), array.shape if aligned else None
     return list(arrays.values())
 
 
 def _shaped(owner: Any, shape: tuple[int, ...] | None) -> Any:
-    return owner if shape is None else owner.reshape(-1)[: math.prod(shape)].reshape(shape)
+    return owner if shape is None else owner[: math.prod(shape)].reshape(shape)  # a view, so that changes of the owner are seen

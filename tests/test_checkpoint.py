@@ -176,6 +176,18 @@ def test_the_error_for_a_changed_array_names_its_dtype_and_shape(n: int) -> None
             y.sum().backward()
 
 
+@pytest.mark.parametrize("n", [4, 40])
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("view", [lambda w: w.T, lambda w: w[1:], lambda w: w[:, ::2], lambda w: w])
+def test_a_change_of_what_was_saved_as_a_view_is_refused(view: Any, order: Any, n: int) -> None:
+    w, x = gg.tensor(np.ones((n, n), order=order)), gg.tensor(np.ones((n, n)), requires_grad=True)
+    y = gg.checkpoint(lambda x: gg.tanh(view(x) * view(w)), x)
+    with gg.no_grad():
+        w *= 2
+    with pytest.raises(gg.GradientError, match="which it had saved, was changed in place"):
+        y.sum().backward()
+
+
 def test_without_gradients_it_is_a_call() -> None:
     with gg.no_grad():
         assert not gg.checkpoint(part, gg.tensor(X, requires_grad=True)).requires_grad

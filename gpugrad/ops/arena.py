@@ -79,16 +79,17 @@ def pieces(xp: Any, runs: Sequence[Sequence[Any]]) -> Iterator[tuple[Any, ...]]:
         start, first = stop, last
 
 
-def blocks(xp: Any, p: Any, *rest: Any) -> Iterator[tuple[Any, ...]]:
-    """One parameter in flat pieces that fit the cache; whole where it is small, not contiguous or on a GPU."""
-    if not p.ndim:  # NumPy makes scalars of results without axes, which cannot be written to
-        p, *rest = [a.reshape(1) for a in (p, *rest)]  # type: ignore[assignment]
-    if p.size <= BLOCK or xp is not numpy or not all(a.flags.c_contiguous for a in (p, *rest)):
-        yield (p,), *rest
+def blocks(xp: Any, *arrays: Any) -> Iterator[tuple[Any, ...]]:
+    """A parameter and what belongs to it in flat pieces that fit the cache; whole where small, not contiguous or on a GPU."""
+    if not arrays[0].ndim:  # NumPy makes scalars of results without axes, which cannot be written to
+        arrays = tuple(a.reshape(1) for a in arrays)
+    size = arrays[0].size
+    if size <= BLOCK or xp is not numpy or not all(a.flags.c_contiguous for a in arrays):
+        yield arrays[:1], *arrays[1:]
         return
-    flat = [a.reshape(-1) for a in (p, *rest)]
-    for start in range(0, p.size, BLOCK):
-        p, *rest = [a[start : start + BLOCK] for a in flat]  # type: ignore[assignment]
+    flat = [a.reshape(-1) for a in arrays]
+    for start in range(0, size, BLOCK):
+        p, *rest = [a[start : start + BLOCK] for a in flat]
         yield (p,), *rest
 
 
